@@ -1,0 +1,6 @@
+from .algorithms import *
+from .backbones import *
+from .losses import *
+from .maskings import *
+from .necks import *
+from .targets import *

@@ -1,0 +1,30 @@
+"""What the algorithms share: the modes of ``forward`` and two hand-holds for the training hook."""
+
+from mmengine.model import BaseModel
+from torch import Tensor
+
+
+class BaseAlgorithm(BaseModel):
+    """A pre-training algorithm: a subclass writes its step in :meth:`loss`, from views to losses.
+
+    ``progress`` is the share of the training that is done, in [0, 1], set by a hook before each iteration;
+    schedules are pure functions of it.
+    """
+
+    progress: float = 0.0
+
+    def forward(
+        self, inputs: Tensor | list[Tensor], data_samples: list | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """mode 'loss': dict of losses of a batch of views; 'tensor': the backbone's features of images."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'tensor':
+            return self.backbone(inputs)
+        raise ValueError(f"{type(self).__name__}: mode={mode!r}, must be 'loss' or 'tensor'")
+
+    def loss(self, inputs: Tensor | list[Tensor], data_samples: list | None) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def after_optimizer_step(self) -> None:
+        """Called by a hook after each true optimizer step; the only place where a teacher changes."""

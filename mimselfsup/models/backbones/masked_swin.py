@@ -1,0 +1,78 @@
+"""Swin, aware of masks as far as a hierarchy of windows can be."""
+
+import torch
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones import SwinTransformer
+from mmpretrain.models.utils import resize_pos_embed
+from torch import Tensor, nn
+
+from mimselfsup.registry import MODELS
+from mimselfsup.structures import TokenMask
+
+from .tokens import Tokens
+
+
+@MODELS.register_module()
+class MaskedSwin(SwinTransformer):
+    """mmpretrain's ``SwinTransformer`` with a mask token in place of hidden patches (SimMIM).
+
+    The grid that is masked is that of the patch embedding (4 px), the tokens that come out are those of the last
+    stage (32 px). Windows need every token in its place: masked tokens are replaced, never dropped, and throwing
+    is refused. There is no [CLS] token and so no [CLS] attention.
+
+    Args:
+        drop_path_rate: 0 by default, as in SimMIM's pre-training (the parent has 0.1).
+        kwargs: the parent's.
+    """
+
+    def __init__(self, arch: str | dict = 'tiny', *, drop_path_rate: float = 0.0, **kwargs) -> None:
+        super().__init__(arch, drop_path_rate=drop_path_rate, **kwargs)
+        self.patch_size = self.patch_embed.projection.kernel_size
+        self.out_stride = tuple(side * 2 ** (self.num_layers - 1) for side in self.patch_size)
+        self.out_channels = self.num_features[-1]
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+            return
+        trunc_normal_(self.mask_token, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def token_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) patch tokens (4 px) of an image of (H, W) pixels; the sides must be multiples of 32."""
+        if any(side % stride for side, stride in zip(image_size, self.out_stride, strict=True)):
+            raise ValueError(
+                f'MaskedSwin: images of {image_size[0]} x {image_size[1]} pixels, sides must be multiples of '
+                f'{self.out_stride[0]}'
+            )
+        return image_size[0] // self.patch_size[0], image_size[1] // self.patch_size[1]
+
+    def encode(self, images: Tensor, token_mask: TokenMask | None = None, cls_attention: bool = False) -> Tokens:
+        """``images`` (B, 3, H, W); the mask is that of :meth:`token_grid`. Tokens of the last stage, normed."""
+        if cls_attention:
+            raise ValueError('MaskedSwin has no [CLS] token, hence no [CLS] attention; use a MaskedViT')
+        masked_grid = self.token_grid(images.shape[-2:])
+        tokens, size = self.patch_embed(images)
+        if token_mask is not None:
+            if token_mask.counts['thrown'] != (0, 0):
+                raise ValueError('MaskedSwin: tokens cannot be thrown, windows need all of them; use a MaskedViT')
+            if token_mask.masked.shape != tokens.shape[:2]:
+                raise ValueError(
+                    f'MaskedSwin: the mask is {tuple(token_mask.masked.shape)}, expected '
+                    f'{tuple(tokens.shape[:2])}: the grid of 4 px patches is {masked_grid}'
+                )
+            tokens = torch.where(token_mask.masked.unsqueeze(-1), self.mask_token.to(tokens.dtype), tokens)
+        if self.use_abs_pos_embed:
+            tokens = tokens + resize_pos_embed(
+                self.absolute_pos_embed, self.patch_resolution, size, self.interpolate_mode, 0
+            )
+        tokens = self.drop_after_pos(tokens)
+        for stage in self.stages:
+            tokens, size = stage(tokens, size)
+        tokens = getattr(self, f'norm{self.num_layers - 1}')(tokens)
+        return Tokens(tokens[:, :0], tokens, tuple(size))

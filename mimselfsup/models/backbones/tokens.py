@@ -1,0 +1,24 @@
+"""What a mask-aware backbone hands out."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Tokens:
+    """Encoded tokens, after the final norm.
+
+    Attributes:
+        extra: (B, E, D), [CLS] first; E = 0 in a backbone without extra tokens (Swin).
+        patches: (B, T, D): the tokens of ``grid``, row-major; where masked tokens are dropped only the
+            visible ones, in the order of ``TokenMask.visible_subset``.
+        grid: (h, w) of a full map of ``patches``; Swin's is coarser than the grid that is masked.
+        cls_attention: (B, heads, T) or None: the last block's attention of [CLS] to the patch tokens, a
+            softmax over all keys of which the columns of the extra tokens are left out.
+    """
+
+    extra: Tensor
+    patches: Tensor
+    grid: tuple[int, int]
+    cls_attention: Tensor | None = None

@@ -1,0 +1,3 @@
+from .masked_regression import MaskedRegressionLoss
+
+__all__ = ['MaskedRegressionLoss']

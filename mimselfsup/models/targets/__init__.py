@@ -1,0 +1,3 @@
+from .pixels import PixelTarget, patchify, unpatchify
+
+__all__ = ['PixelTarget', 'patchify', 'unpatchify']

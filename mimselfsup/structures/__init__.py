@@ -1,0 +1,3 @@
+from .token_mask import TokenMask, TokenSubset
+
+__all__ = ['TokenMask', 'TokenSubset']

@@ -1,0 +1,120 @@
+"""What a masking strategy decides about every patch token of a batch."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenSubset:
+    """Where the tokens of one kind stand, for gathering them into a dense batch.
+
+    ``index`` is (B, K) int64, ascending per row (row-major order of the grid). Rows with fewer than K tokens
+    are padded with tokens of another kind; ``valid`` (B, K) is False there. ``valid`` is None when every
+    row has exactly K, which is the fast path: no padding, no attention mask.
+    """
+
+    index: Tensor
+    valid: Tensor | None
+
+    def gather(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, K, D). Rows of a padded subset contain tokens that ``valid`` excludes."""
+        return tokens.gather(1, self.index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMask:
+    """Three disjoint sets that cover the grid: ``masked``, ``thrown`` and ``visible``, bool (B, N).
+
+    Masked tokens are hidden from the student and have to be predicted; thrown ones (AMT) enter neither
+    encoder, decoder nor loss. Only patch tokens count: [CLS] and other extra tokens are never in a mask.
+
+    ``num_masked`` and ``num_thrown`` may be given by a strategy that hides the same number in every row
+    and knows it on the host; then nothing has to be read back from the device. They are trusted.
+    """
+
+    masked: Tensor
+    thrown: Tensor | None = None
+    num_masked: int | None = field(default=None, repr=False)
+    num_thrown: int | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.thrown is None:
+            object.__setattr__(self, 'thrown', torch.zeros_like(self.masked))
+            object.__setattr__(self, 'num_thrown', 0)
+        for name in ('masked', 'thrown'):
+            value = getattr(self, name)
+            if value.dtype != torch.bool or value.ndim != 2:
+                raise ValueError(
+                    f'TokenMask: {name} is {value.dtype} {tuple(value.shape)}, expected torch.bool (B, N)'
+                )
+        if self.masked.shape != self.thrown.shape:
+            raise ValueError(
+                f'TokenMask: masked is {tuple(self.masked.shape)} but thrown is {tuple(self.thrown.shape)}'
+            )
+
+    @property
+    def visible(self) -> Tensor:
+        return ~(self.masked | self.thrown)
+
+    @property
+    def kept(self) -> Tensor:
+        """Masked or visible: what is not thrown."""
+        return ~self.thrown
+
+    @cached_property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Fewest and most tokens per row, by kind. Waits for the device unless the strategy gave counts."""
+        total = self.masked.shape[1]
+        if self.num_masked is not None and self.num_thrown is not None:
+            masked, kept = self.num_masked, total - self.num_thrown
+            known = dict(masked=masked, thrown=self.num_thrown, kept=kept, visible=kept - masked)
+            return {kind: (count, count) for kind, count in known.items()}
+        kinds = ('masked', 'kept', 'visible') if self.num_thrown == 0 else ('masked', 'thrown', 'kept', 'visible')
+        rows = torch.stack([getattr(self, kind).sum(1) for kind in kinds])  # (kinds, B)
+        low, high = torch.stack([rows.amin(1), rows.amax(1)]).tolist()
+        counts = {kind: (low[i], high[i]) for i, kind in enumerate(kinds)}
+        return {'thrown': (0, 0), **counts}
+
+    @cached_property
+    def masked_subset(self) -> TokenSubset:
+        return self._subset('masked')
+
+    @cached_property
+    def visible_subset(self) -> TokenSubset:
+        return self._subset('visible')
+
+    @cached_property
+    def kept_subset(self) -> TokenSubset:
+        return self._subset('kept')
+
+    @cached_property
+    def masked_in_kept(self) -> TokenSubset:
+        """The masked tokens, counted among those of ``kept_subset``: where an encoder that threw has them."""
+        if self.counts['thrown'] == (0, 0):
+            return self.masked_subset
+        return self._gather_index('masked', self.masked.gather(1, self.kept_subset.index))
+
+    def _subset(self, kind: str) -> TokenSubset:
+        return self._gather_index(kind, getattr(self, kind))
+
+    def _gather_index(self, kind: str, member: Tensor) -> TokenSubset:
+        fewest, most = self.counts[kind]
+        # Stable sort of booleans: members first, both groups in row-major order.
+        index = torch.argsort((~member).to(torch.uint8), dim=1, stable=True)[:, :most]
+        valid = None if fewest == most else member.gather(1, index)
+        return TokenSubset(index, valid)
+
+    def chunk(self, pieces: int) -> list['TokenMask']:
+        """The mask of rows ``[0, B / pieces)``, of the next ones, and so on."""
+        return [
+            TokenMask(masked, thrown, self.num_masked, self.num_thrown)
+            for masked, thrown in zip(self.masked.chunk(pieces), self.thrown.chunk(pieces), strict=True)
+        ]
+
+    @classmethod
+    def none(cls, batch_size: int, num_tokens: int, device: torch.device | str | None = None) -> 'TokenMask':
+        """Nothing masked, nothing thrown."""
+        return cls(torch.zeros(batch_size, num_tokens, dtype=torch.bool, device=device), num_masked=0)

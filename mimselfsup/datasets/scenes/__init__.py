@@ -1,0 +1,24 @@
+"""The toy world: labelled scenes, composed of objects on backgrounds, in the layouts of real data sets."""
+
+from .backgrounds import DrawnBackgrounds
+from .compose import Scene, compose_scene
+from .cutouts import CutoutObjects, PhotoBackgrounds
+from .layouts import LAYOUTS, ObjectRecord, SceneRecord, World
+from .shapes import SHAPES, TEXTURES, DrawnObjects
+from .write import write_scenes
+
+__all__ = [
+    'LAYOUTS',
+    'SHAPES',
+    'TEXTURES',
+    'CutoutObjects',
+    'DrawnBackgrounds',
+    'DrawnObjects',
+    'ObjectRecord',
+    'PhotoBackgrounds',
+    'Scene',
+    'SceneRecord',
+    'World',
+    'compose_scene',
+    'write_scenes',
+]

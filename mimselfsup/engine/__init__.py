@@ -1,0 +1,10 @@
+from .checkpoint import (
+    BrokenCheckpointError,
+    CheckpointError,
+    install_safe_loading,
+    load_weights,
+    read_checkpoint,
+)
+from .hooks import *
+from .optim import AutocastOptimWrapper, MergedOptimWrapperConstructor
+from .runner import EpochLoop, Runner

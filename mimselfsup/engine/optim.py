@@ -1,0 +1,74 @@
+"""Mixed precision on any device, and parameter groups that keep the optimizer's fused kernels busy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.logging import MMLogger, print_log
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from torch import nn
+
+from mimselfsup.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Runs the forward pass under bfloat16 autocast on whatever device the model is on, CPUs included.
+
+    bfloat16 has the range of float32, so gradients need no scaling. MMEngine's ``AmpOptimWrapper`` refuses
+    CPUs.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield
+
+
+def device_has_bfloat16() -> bool:
+    """Whether training on this machine's device can use bfloat16; every CPU can, GPUs before Ampere cannot."""
+    if not torch.cuda.is_available():
+        return True
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's default constructor, with parameters of equal settings in one group.
+
+    The default one makes a group of every tensor as soon as there is a ``paramwise_cfg``; an optimizer then
+    launches its kernels once per tensor instead of once per group (about 150 to 2 for a ViT-B).
+    """
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+        if prefix:  # a child, called by the line below
+            super().add_params(params, module, prefix, **kwargs)
+            return
+        with _quiet():
+            super().add_params(params, module, prefix, **kwargs)
+        merged: dict[tuple, dict] = {}
+        for group in params:
+            settings = {key: value for key, value in group.items() if key != 'params'}
+            key = tuple(sorted((name, repr(value)) for name, value in settings.items()))
+            merged.setdefault(key, {'params': [], **settings})['params'] += group['params']
+        params[:] = merged.values()
+        for group in params:
+            settings = ', '.join(f'{name}={value:g}' for name, value in group.items() if name != 'params')
+            size = sum(parameter.numel() for parameter in group['params'])
+            print_log(
+                f'parameter group: {len(group["params"])} tensors, {size:,} numbers, {settings or "defaults"}',
+                logger='current',
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without MMEngine's line for every tensor."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

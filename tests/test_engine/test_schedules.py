@@ -1,0 +1,106 @@
+import math
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
+
+from mimselfsup.engine.schedules import adamw_cosine, adamw_step
+
+ITERATIONS = 10  # per epoch
+
+
+def rates(recipe, epochs: int) -> list[float]:
+    """The learning rate of every iteration, as MMEngine's schedulers set it."""
+    wrapper, schedulers, _ = recipe
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=wrapper['optimizer']['lr'])
+    built = []
+    for scheduler in schedulers:
+        scheduler = dict(scheduler)
+        if scheduler.pop('convert_to_iter_based', False):
+            kind = PARAM_SCHEDULERS.get(scheduler.pop('type'))
+            built.append(kind.build_iter_from_epoch(optimizer=optimizer, epoch_length=ITERATIONS, **scheduler))
+        else:
+            built.append(PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optimizer)))
+    values = []
+    for iteration in range(epochs * ITERATIONS):
+        values.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in built:
+            if not scheduler.by_epoch or (iteration + 1) % ITERATIONS == 0:
+                scheduler.step()
+    return values
+
+
+def mae_rate(iteration: int, epochs: int, warmup: int, lr: float, min_lr: float) -> float:
+    """facebookresearch/mae, adjust_learning_rate, at the fractional epoch."""
+    epoch = iteration / ITERATIONS
+    if epoch < warmup:
+        return lr * epoch / warmup
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
+
+
+def test_cosine_equals_the_published_schedule():
+    found = rates(adamw_cosine(20, 4, base_lr=1.5e-4, batch_size=4096, min_lr=1e-6), 20)
+    lr, least = 2.4e-3, 1.6e-5
+    for iteration in (40, 41, 77, 120, 199):
+        assert found[iteration] == pytest.approx(mae_rate(iteration, 20, 4, lr, least), rel=1e-9)
+    for iteration in range(40):  # MMEngine's warm-up ends one iteration early
+        assert found[iteration] == pytest.approx(lr * iteration / 39, abs=2e-6 * lr)
+        assert abs(found[iteration] - mae_rate(iteration, 20, 4, lr, least)) <= lr / 39
+
+
+def test_warmup_can_start_above_zero_and_be_left_out():
+    found = rates(adamw_cosine(4, 2, base_lr=1e-3, batch_size=256, warmup_lr=1e-4), 4)
+    assert found[0] == pytest.approx(1e-4) and found[19] == pytest.approx(1e-3)
+    found = rates(adamw_cosine(4, 0, base_lr=1e-3, batch_size=512), 4)
+    assert found[0] == pytest.approx(2e-3) and found[20] == pytest.approx(1e-3)
+
+
+def test_step_drops_at_the_milestone():
+    found = rates(adamw_step(10, 2, [7], base_lr=1e-4, batch_size=2048, warmup_lr=5e-7), 10)
+    assert found[0] == pytest.approx(2e-6) and found[19] == pytest.approx(4e-4)
+    assert found[69] == pytest.approx(4e-4) and found[70] == pytest.approx(4e-5) and found[99] == found[70]
+
+
+def test_impossible_lengths_are_refused():
+    with pytest.raises(ValueError, match=r'warmup_epochs=30, must lie in \[0, 20\]'):
+        adamw_cosine(20, 30, 1e-4, 256)
+    with pytest.raises(ValueError, match=r'\[1, 20\] do not lie in \[2, 20\)'):
+        adamw_step(20, 2, [1, 20], 1e-4, 256)
+
+
+def test_norms_and_biases_do_not_decay_and_groups_are_merged():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(4), nn.Linear(4, 4), nn.Linear(4, 2))
+    wrapper = build_optim_wrapper(model, adamw_cosine(1, 0, 1e-3, 256)[0])
+    groups = wrapper.optimizer.param_groups
+    assert len(groups) == 2
+    decaying = {id(p) for g in groups if g['weight_decay'] == 0.05 for p in g['params']}
+    still = {id(p) for g in groups if g['weight_decay'] == 0 for p in g['params']}
+    assert decaying == {id(p) for p in model.parameters() if p.ndim > 1}
+    assert still == {id(p) for p in model.parameters() if p.ndim == 1}
+
+
+def test_custom_rates_keep_their_own_group():
+    model = nn.ModuleDict(dict(body=nn.Linear(2, 2), head=nn.Linear(2, 2)))
+    recipe = adamw_cosine(1, 0, 1e-3, 256, paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10))))
+    groups = build_optim_wrapper(model, recipe[0]).optimizer.param_groups
+    assert sorted((group['lr'], len(group['params'])) for group in groups) == [(1e-3, 2), (1e-2, 2)]
+
+
+def test_a_config_that_uses_it_can_be_written_and_read_again(tmp_path):
+    path = tmp_path / 'recipe.py'
+    path.write_text(
+        '_base_ = []\n'
+        'from mimselfsup.engine.schedules import adamw_cosine\n'
+        'optim_wrapper, param_scheduler, train_cfg = adamw_cosine(\n'
+        '    epochs=8, warmup_epochs=2, base_lr=1e-3, batch_size=64, clip_grad=1.0, accumulate=2)\n'
+    )
+    cfg = Config.fromfile(path)
+    assert set(cfg) == {'optim_wrapper', 'param_scheduler', 'train_cfg'}
+    cfg.dump(tmp_path / 'dumped.py')
+    assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)
+    assert cfg.optim_wrapper.accumulative_counts == 2

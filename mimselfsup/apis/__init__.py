@@ -1,0 +1,5 @@
+from .evaluate import evaluate_checkpoint, format_table
+from .features import extract_features
+from .model import load_config, load_model
+
+__all__ = ['evaluate_checkpoint', 'extract_features', 'format_table', 'load_config', 'load_model']

@@ -1,0 +1,18 @@
+from .features import Features, collect_features, encode_features, raw_pixel_features
+from .knn import clip_ks, knn_accuracy, knn_classify, knn_scores, nearest_neighbours
+from .linear import LinearProbe, fit_logistic, linear_probe
+
+__all__ = [
+    'Features',
+    'LinearProbe',
+    'clip_ks',
+    'collect_features',
+    'encode_features',
+    'fit_logistic',
+    'knn_accuracy',
+    'knn_classify',
+    'knn_scores',
+    'linear_probe',
+    'nearest_neighbours',
+    'raw_pixel_features',
+]

@@ -1,0 +1,183 @@
+"""Training curves from what MMEngine's local backend writes."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .figure import FONT
+
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')  # Okabe and Ito
+_NOT_CURVES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
+    """{name: (iterations, values)} of all runs in a work dir, ``<work_dir>/<time stamp>/vis_data/scalars.json``.
+
+    Runs are merged in the order of their time stamps. Where a later run begins before an earlier one ended (it
+    resumed from a checkpoint, or started anew), the later one counts. Half a last line, left by a kill, is
+    dropped. Raises ValueError if there is nothing to read.
+    """
+    work_dir = Path(work_dir)
+    files = sorted(work_dir.glob('*/vis_data/scalars.json')) or sorted(work_dir.glob('vis_data/scalars.json'))
+    if not files:
+        raise ValueError(f'{work_dir}: no */vis_data/scalars.json, is it the work dir of a training run?')
+    points: dict[str, dict[int, float]] = {}
+    for file in files:
+        records = [record for line in file.read_text().splitlines() if (record := _record(line))]
+        if not records:
+            continue
+        first = min(record['step'] for record in records)
+        for name in points:
+            points[name] = {step: value for step, value in points[name].items() if step < first}
+        for record in records:
+            for name, value in record.items():
+                if name not in _NOT_CURVES and isinstance(value, int | float):
+                    points.setdefault(name, {})[record['step']] = float(value)
+    curves = {}
+    for name, values in points.items():
+        if values:
+            steps = sorted(values)
+            curves[name] = (np.array(steps), np.array([values[step] for step in steps]))
+    if not curves:
+        raise ValueError(f'{work_dir}: the scalars.json files hold no values')
+    return curves
+
+
+def _record(line: str) -> dict | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get('step'), int) else None
+
+
+def smooth(values: np.ndarray, span: float) -> np.ndarray:
+    """Mean over the ``span`` (made odd) points around each one, fewer at the ends; lags behind nothing.
+
+    Non-finite values are left out; where a whole window is not finite, so is the mean.
+    """
+    reach = int(span) // 2
+    finite = np.isfinite(values)
+    totals = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    centre = np.arange(len(values))
+    first, last = np.maximum(centre - reach, 0), np.minimum(centre + reach + 1, len(values))
+    with np.errstate(invalid='ignore'):
+        return (totals[last] - totals[first]) / (counts[last] - counts[first])
+
+
+def curves_figure(runs: Mapping[str, Mapping[str, Curve]], smoothing: float | None = None) -> Figure:
+    """Panels of losses, learning rate and k-NN accuracy against iterations; ``runs`` maps a label to curves.
+
+    The raw loss is drawn faint, its moving average over ``smoothing`` points (a fiftieth of the curve unless
+    given) on top. Lines that a legend on the left has named are not named again.
+    """
+    panels = _panels(runs)
+    if not panels:
+        raise ValueError('curves: no loss, learning rate or k-NN values to draw')
+    figure = Figure(figsize=(2.75 * len(panels), 2.25), facecolor='white', layout='constrained', dpi=300)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    named: set[str] = set()
+    last = max(
+        curves[name][0][-1] for curves in runs.values() for _, names in panels for name in names if name in curves
+    )
+    for panel, (title, names) in zip(axes, panels, strict=True):
+        line = 0
+        exponent = _exponent(runs, names) if title == 'learning rate' else 0
+        finite: list[np.ndarray] = []
+        for run, curves in runs.items():
+            for name in names:
+                if name not in curves:
+                    continue
+                steps, values = curves[name]
+                values = values / 10.0**exponent
+                colour = COLOURS[line % len(COLOURS)]
+                line += 1
+                label = _label(run, name, len(runs), len(names))
+                if title == 'loss':
+                    span = smoothing or max(len(values) / 50, 1)
+                    if span >= 2:
+                        panel.plot(steps, values, color=colour, alpha=0.25, linewidth=0.6)
+                    values = smooth(values, span)
+                marker = 'o' if len(values) <= 40 and title not in ('loss', 'learning rate') else None
+                panel.plot(steps, values, color=colour, linewidth=1.2, label=label, marker=marker, markersize=2.5)
+                finite.append(values[np.isfinite(values)])
+        _dress(panel, f'{title} [$10^{{{exponent}}}$]' if exponent else title)
+        panel.set_xlim(0, last)
+        seen = np.concatenate(finite) if finite else np.zeros(0)
+        if title == 'learning rate':
+            panel.set_ylim(bottom=0)
+        elif title == 'loss' and len(seen) > 20:
+            # A few huge values at the start would flatten all the rest.
+            top = np.quantile(seen, 0.99)
+            low = seen.min()
+            if seen.max() > low + 3 * (top - low) > low:
+                panel.set_ylim(low - 0.05 * (top - low), low + 1.3 * (top - low))
+        labels = panel.get_legend_handles_labels()[1]
+        if line > 1 and not set(labels) <= named:
+            named.update(labels)
+            panel.legend(frameon=False, fontsize=6.5, handlelength=1.4)
+    return figure
+
+
+def _panels(runs: Mapping[str, Mapping[str, Curve]]) -> list[tuple[str, list[str]]]:
+    names = sorted({name for curves in runs.values() for name in curves}, key=_natural)
+    losses = [name for name in names if 'loss' in name.split('/')[-1]]
+    if 'loss' in losses:
+        terms = [name for name in losses if name != 'loss']
+        # A single term repeats the sum; several runs are compared by their sums.
+        losses = ['loss'] + (terms if len(terms) > 1 and len(runs) == 1 else [])
+    rates = [name for name in ('lr',) if name in names]
+    knn = [name for name in names if name.startswith('knn/top1')]
+    panels = [('loss', losses), ('learning rate', rates), ('k-NN top-1 [%]', knn)]
+    return [(title, members) for title, members in panels if members]
+
+
+def _exponent(runs: Mapping[str, Mapping[str, Curve]], names: Sequence[str]) -> int:
+    """Of the power of ten that the largest value is a multiple of; 0 if nothing is positive."""
+    largest = max(curves[name][1].max() for curves in runs.values() for name in names if name in curves)
+    return int(np.floor(np.log10(largest))) if largest > 0 else 0
+
+
+def _natural(name: str) -> list:
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
+
+
+def _label(run: str, name: str, runs: int, names: int) -> str:
+    short = name.split('/')[-1].removeprefix('top1_').removeprefix('loss_')
+    short = re.sub(r'^k(\d+)$', r'k = \1', short)
+    if runs == 1:
+        return 'sum' if short == 'loss' else short
+    return run if names == 1 else f'{run}, {short}'
+
+
+def _dress(panel, title: str) -> None:
+    panel.set_title(title, fontsize=8, family=FONT, loc='left')
+    panel.set_xlabel('iteration', fontsize=7.5, family=FONT)
+    panel.tick_params(labelsize=7, width=0.6, length=2.5)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=(1, 2, 5, 10)))
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=(1, 2, 5, 10)))
+    panel.grid(axis='y', color='0.9', linewidth=0.5)
+    panel.set_axisbelow(True)
+    for side in ('top', 'right'):
+        panel.spines[side].set_visible(False)
+    for side in ('left', 'bottom'):
+        panel.spines[side].set_linewidth(0.6)
+
+
+def run_labels(work_dirs: Sequence[str | Path]) -> list[str]:
+    """Short distinct names: the folder's own, with its parents where two would be equal."""
+    paths = [Path(each).resolve() for each in work_dirs]
+    depth = 1
+    labels = ['/'.join(path.parts[-depth:]) for path in paths]
+    while len(set(labels)) < len(set(paths)):
+        depth += 1
+        labels = ['/'.join(path.parts[-depth:]) for path in paths]
+    return labels

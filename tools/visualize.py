@@ -1,0 +1,102 @@
+"""Pictures for a paper: what is hidden, what is filled in, what is attended to, how training went.
+
+    python tools/visualize.py masks          CONFIG [CKPT] [--strategies ...]
+    python tools/visualize.py reconstruction CONFIG CKPT
+    python tools/visualize.py attention      CONFIG CKPT
+    python tools/visualize.py curves         WORK_DIR [WORK_DIR ...]
+
+A strategy is a config file (its model.masking is drawn) or a masking in Python, such as
+"dict(type='BlockMasking', mask_ratio=0.4)". Without --strategies the config's own masking is drawn from
+several seeds.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import DictAction
+
+from mimselfsup.apis import load_config, load_model
+from mimselfsup.apis.pictures import (
+    choose_images,
+    draw_attention,
+    draw_masks,
+    draw_reconstruction,
+    load_images,
+    read_strategies,
+)
+from mimselfsup.engine.checkpoint import trust_checkpoint
+from mimselfsup.engine.launch import is_user_error
+from mimselfsup.visualization import check_picture_name, curves_figure, read_scalars, run_labels, save_figure
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest='kind', required=True)
+    for kind in ('masks', 'reconstruction', 'attention'):
+        sub = kinds.add_parser(kind)
+        sub.add_argument('config')
+        sub.add_argument('checkpoint', nargs='?' if kind == 'masks' else None)
+        sub.add_argument('--out', type=Path, default=Path(f'{kind}.png'), help='.png, .pdf or .svg')
+        sub.add_argument('--images', nargs='+', metavar='FILE', help='the pictures to show')
+        sub.add_argument('--data', metavar='FOLDER', help="drawn from here; default: the config's data")
+        sub.add_argument('--num', type=int, default=6, help='pictures drawn from the data')
+        sub.add_argument('--seed', type=int, default=0, help='of the drawn pictures and masks')
+        sub.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+        sub.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='K=V')
+        sub.add_argument('--trust-checkpoint', action='store_true')
+        if kind == 'attention':
+            sub.add_argument('--upsample', choices=('nearest', 'bicubic'), default='bicubic')
+        else:
+            sub.add_argument('--blocks', type=int, default=1, help='fold the rows into blocks side by side')
+        if kind == 'masks':
+            sub.add_argument('--strategies', nargs='+', metavar='STRATEGY')
+    curves = kinds.add_parser('curves')
+    curves.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
+    curves.add_argument('--out', type=Path, default=Path('curves.png'), help='.png, .pdf or .svg')
+    curves.add_argument(
+        '--smoothing', type=float, metavar='POINTS', help='1: none; default: a fiftieth of the curve'
+    )
+    return parser.parse_args(arguments)
+
+
+def draw(args: argparse.Namespace):
+    if args.kind == 'curves':
+        runs = {
+            label: read_scalars(path)
+            for label, path in zip(run_labels(args.work_dirs), args.work_dirs, strict=True)
+        }
+        return curves_figure(runs, args.smoothing)
+    config = load_config(args.config, args.cfg_options)
+    if args.checkpoint and args.trust_checkpoint:
+        trust_checkpoint(args.checkpoint)
+    model = load_model(config, args.checkpoint, args.device, seed=args.seed)
+    paths = choose_images(config, args.images, args.data, args.num, args.seed)
+    images = load_images(config, paths, model)
+    if args.kind == 'masks':
+        strategies = read_strategies(config, args.strategies, args.seed)
+        return draw_masks(model, images, strategies, args.seed, args.blocks)
+    if args.kind == 'reconstruction':
+        return draw_reconstruction(model, images, args.seed, args.blocks)
+    return draw_attention(model, images, args.upsample)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    try:
+        check_picture_name(args.out)
+        print(f'written: {save_figure(draw(args), args.out)}')
+    except Exception as error:
+        expected = isinstance(error, OSError) or is_user_error(error, before_training=True)
+        if os.environ.get('MIMSELFSUP_DEBUG') == '1' or not expected:
+            raise
+        message = error.args[0] if isinstance(error, KeyError) else error
+        print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -3,4 +3,5 @@ from .backbones import *
 from .losses import *
 from .maskings import *
 from .necks import *
+from .saliency import *
 from .targets import *

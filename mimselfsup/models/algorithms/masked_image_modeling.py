@@ -20,6 +20,9 @@ class MaskedImageModeling(BaseAlgorithm):
             dropped; LinearDecoder reads off what it replaced.
         target: what is to be predicted, of every patch.
         loss: distance of predictions and targets.
+        saliency: where attention comes from (EncoderAttention, AttentionBank), for a masking that ranks by it.
+        masking_before: what to hide while the source of saliency knows nothing yet, as before the first refresh
+            of a bank: the host's own masking.
         data_preprocessor: normalisation; see mmpretrain's SelfSupDataPreprocessor.
 
     Sizes that follow from the backbone and the target (channels, grid, patch size) are filled in.
@@ -32,6 +35,8 @@ class MaskedImageModeling(BaseAlgorithm):
         decoder: dict,
         target: dict,
         loss: dict,
+        saliency: dict | None = None,
+        masking_before: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -48,6 +53,8 @@ class MaskedImageModeling(BaseAlgorithm):
         )
         self.decoder = MODELS.build(dict(**sizes, **decoder))
         self.loss_function = MODELS.build(loss)
+        self.saliency = None if saliency is None else MODELS.build(saliency)
+        self.masking_before = None if masking_before is None else MASKINGS.build(masking_before)
         self._check()
 
     def _check(self) -> None:
@@ -57,16 +64,28 @@ class MaskedImageModeling(BaseAlgorithm):
                 f'MaskedImageModeling: {type(self.decoder).__name__} needs a backbone with '
                 f'hidden={self.decoder.reads!r}, but {type(self.backbone).__name__} has hidden={hidden!r}'
             )
-        if self.masking.needs_saliency:
+        if self.masking.needs_saliency and self.saliency is None:
             raise ValueError(
-                f'MaskedImageModeling: masking {type(self.masking).__name__} ranks patches by saliency, but '
-                f'there is no source of it'
+                f'MaskedImageModeling: masking {type(self.masking).__name__} ranks patches by saliency, but there is '
+                f"no source of it; add saliency=dict(type='EncoderAttention') or dict(type='AttentionBank')"
             )
+        if self.masking_before is not None and self.masking_before.needs_saliency:
+            raise ValueError(
+                f'MaskedImageModeling: masking_before={type(self.masking_before).__name__} is for the time before '
+                f'there is saliency, but it needs some; use RandomMasking, BlockMasking or GridMasking'
+            )
+        if self.masking.throws and not hasattr(self.backbone, 'hidden'):
+            raise ValueError(
+                f'MaskedImageModeling: {type(self.masking).__name__} throws tokens, which '
+                f'{type(self.backbone).__name__} cannot; set throw_ratio=0 or use a MaskedViT'
+            )
+        if self.saliency is not None:
+            self.saliency.bind(self.backbone)
 
     def loss(self, images: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
         """``images`` (B, 3, H, W), normalised."""
         grid = self.backbone.token_grid(images.shape[-2:])
-        mask = self.masking(grid, len(images), device=images.device)
+        mask = self.draw_mask(images, data_samples, grid)
         tokens = self.backbone.encode(images, mask)
         predicted = self.decoder(tokens, mask)  # (B, M, P): at the masked patches only
         masked = mask.masked_subset
@@ -77,11 +96,30 @@ class MaskedImageModeling(BaseAlgorithm):
             masked_fraction=mask.masked.float().mean(),
         )
 
+    def draw_mask(
+        self,
+        images: Tensor,
+        data_samples: list | None,
+        grid: tuple[int, int],
+        generator: Generator | None = None,
+    ) -> TokenMask:
+        """What to hide of each view; ranked by saliency where the masking needs it and there is some."""
+        if not self.masking.needs_saliency:
+            return self.masking(grid, len(images), generator=generator, device=images.device)
+        saliency = self.saliency(images, data_samples, grid)
+        if saliency is None:
+            if self.masking_before is not None:
+                return self.masking_before(grid, len(images), generator=generator, device=images.device)
+            saliency = images.new_ones(len(images), grid[0] * grid[1])
+        return self.masking(grid, len(images), saliency, generator)
+
     @torch.no_grad()
-    def reconstruct(self, images: Tensor, generator: Generator | None = None) -> tuple[TokenMask, Tensor]:
+    def reconstruct(
+        self, images: Tensor, generator: Generator | None = None, data_samples: list | None = None
+    ) -> tuple[TokenMask, Tensor]:
         """The mask that is drawn for ``images``, and the images with predictions where they are masked."""
         grid = self.backbone.token_grid(images.shape[-2:])
-        mask = self.masking(grid, len(images), generator=generator, device=images.device)
+        mask = self.draw_mask(images, data_samples, grid, generator)
         predicted = self.decoder(self.backbone.encode(images, mask), mask)
         patches = self.target(images)
         masked = mask.masked_subset

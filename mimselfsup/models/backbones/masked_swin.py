@@ -43,6 +43,10 @@ class MaskedSwin(SwinTransformer):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def train(self, mode: bool = True):
+        super().train(mode)  # the parent's returns None, which breaks model.eval().encode(...)
+        return self
+
     def token_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) patch tokens (4 px) of an image of (H, W) pixels; the sides must be multiples of 32."""
         if any(side % stride for side, stride in zip(image_size, self.out_stride, strict=True)):

@@ -107,6 +107,10 @@ class MaskedViT(VisionTransformer):
                 layer.attn.proj.weight.data.div_(math.sqrt(2 * depth))
                 layer.ffn.layers[1].weight.data.div_(math.sqrt(2 * depth))
 
+    def train(self, mode: bool = True):
+        super().train(mode)  # the parent's returns None, which breaks model.eval().encode(...)
+        return self
+
     def token_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) patch tokens of an image of (H, W) pixels. Raises ValueError if patches do not tile it."""
         (height, width), (patch_h, patch_w) = image_size, self.patch_size

@@ -1,5 +1,6 @@
 """The distance between predicted and true values of the masked patches."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,7 +25,9 @@ class MaskedRegressionLoss(nn.Module):
 
     def forward(self, predicted: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
         """``predicted``, ``target`` (B, M, P) at the masked patches; ``valid`` (B, M), False at padding."""
-        distance = CRITERIA[self.criterion](predicted.float(), target.float(), reduction='none').mean(-1)
+        if predicted.dtype in (torch.float16, torch.bfloat16):
+            predicted = predicted.float()
+        distance = CRITERIA[self.criterion](predicted, target.to(predicted.dtype), reduction='none').mean(-1)
         if valid is None:
             return distance.sum() / max(distance.numel(), 1)
         return (distance * valid).sum() / valid.sum().clamp(min=1)

@@ -67,7 +67,8 @@ class BaseMasking:
     ) -> TokenMask:
         """Args: ``grid`` (h, w) in patch tokens; ``saliency`` (B, h * w), >= 0, or None.
 
-        Raises ValueError for a grid, or a saliency, that does not fit.
+        Raises ValueError for a grid, or a saliency, that does not fit, and for saliency that is NaN, infinite or
+        negative where it is needed (on CUDA: see :func:`check_saliency`).
         """
         height, width = grid
         if height < 1 or width < 1:
@@ -83,6 +84,8 @@ class BaseMasking:
                 )
             saliency = saliency.float()
             device = saliency.device
+            if self.needs_saliency:
+                check_saliency(type(self).__name__, saliency)
         mask = self.draw((height, width), batch_size, saliency, generator, torch.device(device or 'cpu'))
         return self._gate(mask, generator)
 
@@ -102,7 +105,41 @@ class BaseMasking:
             return mask
         rows = len(mask.masked)
         on = torch.rand(rows, 1, generator=generator, device=mask.masked.device) < self.mask_prob
-        return TokenMask(mask.masked & on, mask.thrown & on)
+        return TokenMask(mask.masked & on, mask.thrown & on, num_thrown=0 if mask.num_thrown == 0 else None)
+
+
+def check_saliency(owner: str, saliency: Tensor) -> None:
+    """Raises ValueError if any of the (B, N) values is NaN, infinite or negative.
+
+    On CUDA, where reading the answer would make the step wait, it is a device-side assertion instead: an
+    error that surfaces at a later call.
+    """
+    good = saliency.isfinite() & (saliency >= 0)
+    if saliency.device.type == 'cuda':
+        torch._assert_async(good.all(), f'{owner}: saliency holds values that are NaN, infinite or negative')
+    elif not good.all():
+        row, patch = (~good).nonzero()[0].tolist()
+        raise ValueError(
+            f'{owner}: {int((~good).sum())} of {good.numel()} saliency values are NaN, infinite or negative, the '
+            f'first is {saliency[row, patch].item()} in row {row} at patch {patch}; they are weights, finite and '
+            f'>= 0. NaN in attention means that the encoder diverged; check its loss'
+        )
+
+
+def ranks(keys: Tensor) -> Tensor:
+    """(B, N) -> int64 (B, N): the place of each entry in the ascending order of its row."""
+    return keys.argsort(1).argsort(1)
+
+
+def saliency_ranks(saliency: Tensor, generator: Generator | None) -> Tensor:
+    """(B, N) -> int64 (B, N): 0 at the most salient patch of a row; equal ones are in random order.
+
+    Equal values are common in maps stored as float16, and a map may be constant: an order by index would
+    then hide the same corner of every image.
+    """
+    shuffle = torch.rand(saliency.shape, generator=generator, device=saliency.device).argsort(1)
+    descending = saliency.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
+    return shuffle.gather(1, descending).argsort(1)
 
 
 def hide_lowest(noise: Tensor, count: int) -> Tensor:

@@ -22,7 +22,8 @@ class BlockMasking(BaseMasking):
     the batch make their proposals at the same time.
 
     Args:
-        mask_ratio: share hidden, floor(ratio * N) patches; or (low, high), drawn uniformly per image.
+        mask_ratio: share hidden, or (low, high), drawn uniformly per image. With ``exact`` floor(ratio * N)
+            patches; without it ratio * N is a limit that is not rounded, as in iBOT's code.
         min_block: smallest area that is proposed, in patches.
         aspect: range of height / width.
         exact: fill up to the exact count with single neighbours of hidden patches, so that all rows hide equally
@@ -57,10 +58,13 @@ class BlockMasking(BaseMasking):
         height, width = grid
         total = height * width
         low, high = self.mask_ratio
-        wanted = torch.full((batch_size,), share_to_count(low, total), device=device)
+        # Patches left to hide. Unrounded unless exact: it is also the upper end of the areas that are proposed,
+        # and the code that this follows reaches 58 in 59% of the images from 58.8, but in 66% from 58.
+        count = share_to_count(low, total)
+        left = torch.full((batch_size,), float(count if self.exact else low * total), device=device)
         if low < high:
-            ratio = torch.rand(batch_size, generator=generator, device=device) * (high - low) + low
-            wanted = (ratio * total).floor().long()
+            left = (low + (high - low) * torch.rand(batch_size, generator=generator, device=device)) * total
+            left = left.floor() if self.exact else left
 
         # Four uniform numbers a proposal: area, aspect, top, left.
         u = torch.rand(self.max_proposals, 4, batch_size, generator=generator, device=device)
@@ -68,7 +72,6 @@ class BlockMasking(BaseMasking):
         rows = torch.arange(height, device=device).view(1, height, 1)
         columns = torch.arange(width, device=device).view(1, 1, width)
         masked = torch.zeros(batch_size, height, width, dtype=torch.bool, device=device)
-        left = wanted.clone()
         failures = torch.zeros_like(left)
         for proposal in range(self.max_proposals):
             area = self.min_block + u[proposal, 0] * (left - self.min_block)
@@ -92,7 +95,7 @@ class BlockMasking(BaseMasking):
         if self.exact:
             masked = _fill_up(masked, left, generator)
         fixed = self.exact and low == high
-        return TokenMask(masked.flatten(1), num_masked=share_to_count(low, total) if fixed else None)
+        return TokenMask(masked.flatten(1), num_masked=count if fixed else None)
 
 
 def _fill_up(masked: torch.Tensor, left: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

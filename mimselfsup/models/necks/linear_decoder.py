@@ -39,3 +39,32 @@ class LinearDecoder(BaseModule):
         predicted = predicted.view(len(predicted), height, width, self.cells, self.cells, -1)
         predicted = predicted.permute(0, 1, 3, 2, 4, 5).flatten(1, 4)
         return mask.masked_subset.gather(predicted)
+
+
+def conv_to_linear(weight: Tensor, cells: int) -> Tensor:
+    """SimMIM's 1 x 1 convolution before a pixel shuffle, as ``LinearDecoder.prediction``.
+
+    ``weight`` (3 s^2, D, 1, 1), channel slowest, or its bias (3 s^2,); the outputs of the result are ordered by
+    masked patch, then row, column and channel (fastest). s is the side of a cell in pixels.
+    """
+    weight = weight.flatten(1) if weight.ndim > 1 else weight
+    patch = _cell_side(weight) // cells
+    split = weight.unflatten(0, (3, cells, patch, cells, patch))
+    order = (1, 3, 2, 4, 0)
+    return split.permute(*order, *range(5, split.ndim)).flatten(0, 4)
+
+
+def linear_to_conv(weight: Tensor, cells: int) -> Tensor:
+    """The inverse of :func:`conv_to_linear`: (3 s^2, D) -> (3 s^2, D, 1, 1), a bias (3 s^2,) -> (3 s^2,)."""
+    patch = _cell_side(weight) // cells
+    split = weight.unflatten(0, (cells, cells, patch, patch, 3))
+    order = (4, 0, 2, 1, 3)
+    conv = split.permute(*order, *range(5, split.ndim)).flatten(0, 4)
+    return conv[:, :, None, None] if conv.ndim > 1 else conv
+
+
+def _cell_side(weight: Tensor) -> int:
+    side = round((len(weight) / 3) ** 0.5)
+    if 3 * side**2 != len(weight):
+        raise ValueError(f'a pixel head has 3 * side^2 outputs, not {len(weight)}')
+    return side

@@ -1,0 +1,7 @@
+"""MAE, ViT-H/14, ImageNet-1k, 1600 epochs. Published: 86.9 fine-tuned, 77.2 linear (facebookresearch/mae)."""
+
+_base_ = './mae_vit-base-p16_8xb512-amp-coslr-800e_in1k.py'
+from mimselfsup.engine.schedules import adamw_cosine
+
+model = dict(backbone=dict(arch='huge', patch_size=14))
+_, param_scheduler, train_cfg = adamw_cosine(epochs=1600, warmup_epochs=40, base_lr=1.5e-4, batch_size=4096)

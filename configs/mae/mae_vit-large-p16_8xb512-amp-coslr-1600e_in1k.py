@@ -1,0 +1,7 @@
+"""MAE, ViT-L/16, ImageNet-1k, 1600 epochs. Published: 85.9 fine-tuned, 76.0 linear (facebookresearch/mae)."""
+
+_base_ = './mae_vit-base-p16_8xb512-amp-coslr-800e_in1k.py'
+from mimselfsup.engine.schedules import adamw_cosine
+
+model = dict(backbone=dict(arch='large'))
+_, param_scheduler, train_cfg = adamw_cosine(epochs=1600, warmup_epochs=40, base_lr=1.5e-4, batch_size=4096)

@@ -5,14 +5,14 @@
 #
 # On several machines, on each of them with its own NODE_RANK:
 #   NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 PORT=29500 tools/dist_train.sh CONFIG 8 ...
-# Elastic: NNODES=2:4 with RDZV=c10d lets machines leave and join; NODE_RANK is then not used.
+# MASTER_ADDR is that of the machine with NODE_RANK=0. NNODES=2:4 lets machines leave and join.
 #
 # When a process dies, all are started again, at most MAX_RESTARTS times (default 3), and continue from the
 # newest complete checkpoint of the run.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 config=$1
@@ -31,13 +31,17 @@ max_restarts=${MAX_RESTARTS:-3}
 nnodes=${NNODES:-1}
 address=${MASTER_ADDR:-127.0.0.1}
 
-# One machine, no port asked for: a free one, so that two runs on it do not meet.
 if [ "$nnodes" = 1 ] && [ -z "${PORT:-}" ]; then
-    rendezvous=(--standalone)
-elif [ "${RDZV:-static}" = static ]; then
-    rendezvous=(--node_rank="${NODE_RANK:-0}" --master_addr="$address" --master_port="${PORT:-29500}")
+    rendezvous=(--standalone) # on a free port, so that two runs on a machine do not meet
 else
-    rendezvous=(--rdzv_backend="$RDZV" --rdzv_endpoint="$address:${PORT:-29500}" --rdzv_id="${RDZV_ID:-mimselfsup}")
+    port=${PORT:-29500}
+    rendezvous=(--rdzv_backend=c10d --rdzv_endpoint="$address:$port" --rdzv_id="${RDZV_ID:-mimselfsup-$port}")
+    # Told, not guessed from names and addresses, who hosts the meeting point.
+    if [ "${NODE_RANK:-0}" = 0 ]; then
+        rendezvous+=(--rdzv_conf=is_host=1 --local_addr="$address")
+    else
+        rendezvous+=(--rdzv_conf=is_host=0)
+    fi
 fi
 
 # A store of its own for every start: in a shared one, processes that start again find the addresses of those that

@@ -30,13 +30,12 @@ if [ "$gpus" -gt 0 ]; then
 fi
 
 # All nodes meet at the first of the job, which only srun's own environment knows.
-export RDZV=c10d
 # shellcheck disable=SC2016,SC2086
 exec srun --partition="$partition" --job-name="$job_name" --nodes="$NNODES" --ntasks="$NNODES" \
     --ntasks-per-node=1 --kill-on-bad-exit=1 "${resources[@]}" ${SRUN_ARGS:-} \
     bash -c '
         export MASTER_ADDR=${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}
         export PORT=${PORT:-$((20000 + SLURM_JOB_ID % 20000))}
-        export RDZV_ID=$SLURM_JOB_ID
+        export NODE_RANK=$SLURM_NODEID RDZV_ID=$SLURM_JOB_ID
         exec "$@"
     ' bash "$here/tools/dist_train.sh" "$config" "$processes" "$@"

@@ -55,7 +55,10 @@ def main() -> int:
     except Exception as error:
         if os.environ.get('MIMSELFSUP_DEBUG') == '1' or not is_user_error(error, building):
             raise
-        print(f'error: {error.args[0] if error.args else error}', file=sys.stderr)
+        if os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':  # once is enough
+            # str() of a KeyError is the repr of its message.
+            message = error.args[0] if isinstance(error, KeyError) and error.args else error
+            print(f'error: {message}', file=sys.stderr)
         return 2
     return 0
 

@@ -77,7 +77,7 @@ def draw(args: argparse.Namespace):
     images = load_images(config, paths, model)
     if args.kind == 'masks':
         strategies = read_strategies(config, args.strategies, args.seed)
-        return draw_masks(model, images, strategies, args.seed, args.blocks)
+        return draw_masks(model, images, strategies, args.seed, args.blocks, bool(args.checkpoint))
     if args.kind == 'reconstruction':
         return draw_reconstruction(model, images, args.seed, args.blocks)
     return draw_attention(model, images, args.upsample)

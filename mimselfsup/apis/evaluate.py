@@ -72,6 +72,8 @@ def evaluate_checkpoint(
     Returns a description that goes into a JSON file: ``rows`` hold the accuracies in percent.
     """
     config = load_config(config, cfg_options)
+    if not protocols:
+        raise ValueError(f'no protocol: name one or more of {", ".join(PROTOCOLS)}')
     for protocol in protocols:
         if protocol not in PROTOCOLS:
             raise ValueError(f'protocol {protocol!r}: must be one of {", ".join(PROTOCOLS)}')

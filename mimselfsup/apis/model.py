@@ -1,5 +1,6 @@
 """A model from a config and a checkpoint, ready to be asked."""
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from mimselfsup.registry import MODELS
 def load_config(config: Config | str | Path, cfg_options: Mapping[str, Any] | None = None) -> Config:
     """A copy of ``config``, or the file read and checked, with ``cfg_options`` ({'a.b': value}) merged in."""
     if isinstance(config, Config):
-        config = config.copy()
+        config = copy.deepcopy(config)
         config.merge_from_dict(dict(cfg_options or {}))
     else:
         config = read_config(config, dict(cfg_options or {}))
@@ -45,6 +46,8 @@ def load_model(
     """
     config = load_config(config, cfg_options)
     device = _device(device)
+    if checkpoint is not None:  # which replaces all weights: those that the run began with may be gone
+        config = without_pretrained(config)
     with DefaultScope.overwrite_default_scope('mimselfsup'), _seeded(seed):
         model = MODELS.build(config.model)
         with _quiet():
@@ -70,7 +73,7 @@ def _device(name: torch.device | str) -> torch.device:
 
 def without_pretrained(config: Config) -> Config:
     """The config with every ``init_cfg`` of type Pretrained removed: its model starts from random weights."""
-    config = config.copy()
+    config = copy.deepcopy(config)
     _strip(config.model)
     return config
 
@@ -81,8 +84,9 @@ def _strip(node: Any) -> None:
             _strip(child)
     elif isinstance(node, dict):
         init = node.get('init_cfg')
-        if isinstance(init, dict) and init.get('type') == 'Pretrained':
-            node['init_cfg'] = None
+        if init:
+            kept = [each for each in (init if isinstance(init, list) else [init]) if each['type'] != 'Pretrained']
+            node['init_cfg'] = (kept if isinstance(init, list) else init) if kept else None
         for child in node.values():
             _strip(child)
 

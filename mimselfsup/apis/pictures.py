@@ -130,11 +130,12 @@ def draw_masks(
     strategies: Sequence[tuple[str, dict]],
     seed: int = 0,
     groups: int = 1,
+    trained: bool = True,
 ) -> Figure:
     """What each strategy, a name and a masking config, hides of ``images``; column i draws from seed + i.
 
     A strategy that ranks patches by saliency gets this model's own: the [CLS] row of the last block, mean over
-    heads.
+    heads; with ``trained=False``, of a model without a checkpoint, that is refused.
     """
     grid = model.backbone.token_grid(images.shape[-2:])
     masks = []
@@ -142,6 +143,8 @@ def draw_masks(
         masking = MASKINGS.build(settings)
         saliency = None
         if masking.needs_saliency:
+            if not trained:
+                raise ValueError(f'{type(masking).__name__} hides by attention: give a checkpoint to take it from')
             saliency = _cls_attention(model, images)[0].mean(1).cpu()
         generator = torch.Generator().manual_seed(seed + column)
         masks.append((name, masking(grid, len(images), saliency, generator)))

@@ -81,7 +81,7 @@ def is_user_error(error: Exception, before_training: bool) -> bool:
         return False
     frames = list(traceback.walk_tb(error.__traceback__))
     raised_in = frames[-1][0].f_globals.get('__name__', '') if frames else ''
-    ours = raised_in.split('.')[0] == 'mimselfsup'
+    ours = raised_in.split('.')[0] in ('mimselfsup', '__main__')  # or the tool itself
     return ours or (before_training and raised_in.split('.')[0] in ('mmengine', 'mmpretrain', 'mmdet', 'mmseg'))
 
 
@@ -280,7 +280,7 @@ def check_data(cfg: Config) -> None:
                     raise ValueError(f'{where} is not set: pass --data DIR, a folder of images or a list of them')
                 from mimselfsup.datasets import check_data_root
 
-                check_data_root(root)
+                check_data_root(root, dataset.get('split'))
             elif root and '://' not in root and not os.path.exists(root):
                 raise FileNotFoundError(f'{where}={root} does not exist; --data DIR sets it')
 

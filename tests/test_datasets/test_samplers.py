@@ -30,8 +30,6 @@ def drawn(sampler, workers: int = 0) -> torch.Tensor:
     return torch.cat(list(loader))
 
 
-
-
 @pytest.fixture
 def as_rank(monkeypatch):
     def build(rank: int, world: int, size: int, **kwargs) -> EpochSampler:

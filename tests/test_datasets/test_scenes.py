@@ -44,7 +44,7 @@ def world(tmp_path_factory):
 
 
 def ellipse_cutout(path, colour, side=60):
-    rgba = np.zeros((side, side, 4), np.uint8)
+    rgba = np.full((side, side, 4), (255, 255, 255, 0), np.uint8)
     cv2.ellipse(rgba, (side // 2, side // 2), (side // 3, side // 4), 0, 0, 360, (*colour, 255), -1)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgba).save(path)
@@ -142,6 +142,41 @@ def test_mask_covers_the_pasted_object_and_nothing_else():
         np.testing.assert_array_equal(scene.masks[0], scene.image[..., 0] >= 128)
 
 
+def test_every_scene_draws_its_own_random_numbers():
+    drawn = []
+
+    class Recording(DrawnBackgrounds):
+        def draw(self, split, size, rng):
+            drawn.append(rng.random())
+            return super().draw(split, size, rng)
+
+    for seed in (0, 1):
+        for split in ('train', 'val'):
+            for index in range(10):
+                compose_scene(DrawnObjects(), Recording(), split, index, 32, seed=seed)
+    assert len(set(drawn)) == 40
+
+
+def test_main_object_is_largest_even_if_it_is_thin():
+    class Bars:
+        """Class 0 is a thin bar, class 1 a full square."""
+
+        def __init__(self):
+            self.classes = ['bar', 'square']
+
+        def draw(self, split, label, side, rng):
+            height = max(side // 8, 1) if label == 0 else side
+            return np.full((height, side, 4), 255, np.uint8)
+
+    compared = 0
+    for index in range(0, 40, 2):
+        scene = compose_scene(Bars(), DrawnBackgrounds(), 'train', index, 64, (3, 3))
+        main, *others = (mask.sum() for mask in scene.masks)
+        assert scene.labels[0] == 0 and all(2 * area <= main for area in others)
+        compared += len(others)
+    assert compared > 10
+
+
 def test_layouts_and_format(tmp_path):
     write(tmp_path / 'w', layouts=['coco'], image_format='png', num_val=0)
     assert {p.name for p in (tmp_path / 'w').iterdir()} == {'annotations', 'classes.txt', 'scenes.json', 'train'}
@@ -228,7 +263,7 @@ def test_cutouts_are_split_between_train_and_val(cutouts):
 
 
 def test_cutout_keeps_its_colour_to_the_edge(cutouts):
-    """Resizing and rotating must not mix in the black of transparent pixels: green stays the only bright one."""
+    """Resizing and rotating must not mix in the white of transparent pixels."""
     objects = CutoutObjects(cutouts)
     rgba = objects.draw('val', 0, 30, np.random.default_rng(0)).astype(int)
     solid = rgba[rgba[..., 3] >= 128]

@@ -1,6 +1,5 @@
 """What the command line and the checks make of a config."""
 
-
 import pytest
 import torch
 from mmengine.config import Config

@@ -26,9 +26,7 @@ def test_accumulated_batches_give_the_step_of_one_large_batch(batches):
     for accumulate in (1, batches):
         model = nn.Linear(4, 1, bias=False)
         nn.init.ones_(model.weight)
-        wrapper = AutocastOptimWrapper(
-            torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=accumulate
-        )
+        wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=accumulate)
         wrapper.initialize_count_status(model, 0, accumulate)
         for part in images.chunk(accumulate):
             wrapper.update_params(model(part).pow(2).mean())

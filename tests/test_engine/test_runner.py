@@ -8,7 +8,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner as MMEngineRunner
 
-from mimselfsup.engine import CheckpointError, CheckpointHook, Runner, TrainingProgressHook, read_checkpoint
+from mimselfsup.engine import CheckpointError, CheckpointHook, Runner, TrainingProgressHook
 from mimselfsup.registry import HOOKS
 
 from .tiny import read_losses
@@ -54,13 +54,26 @@ def assert_same_end(one: Runner, other: Runner) -> None:
         assert torch.equal(value, other.model.state_dict()[key]), key
 
 
+WITH_WORKER = 'train_dataloader["num_workers"] = 1\n'
 BY_ITERATION = 'default_hooks["checkpoint"] = dict(type="CheckpointHook", interval=3, by_epoch=False)\n'
 
 
 @pytest.mark.parametrize(
     ('extra', 'stop'),
-    [('', 7), (BY_ITERATION, 8), (BY_ITERATION.replace('=3', '=4'), 6), ('randomness = dict(seed=None)\n', 7)],
-    ids=['epoch', 'within an epoch', 'at the last iteration of an epoch', 'a seed drawn at random'],
+    [
+        ('', 7),
+        (WITH_WORKER, 7),
+        (BY_ITERATION, 8),
+        (BY_ITERATION.replace('=3', '=4'), 6),
+        ('randomness = dict(seed=None)\n', 7),
+    ],
+    ids=[
+        'epoch',
+        'with a worker',
+        'within an epoch',
+        'at the last iteration of an epoch',
+        'a seed drawn at random',
+    ],
 )
 def test_a_resumed_run_is_the_run_that_was_never_stopped(run, work_dir, tmp_path, extra, stop):
     crash(run, stop, extra)
@@ -75,6 +88,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(run, work_dir, tmp_path
     assert {**first, **read_losses(work_dir)} == reference
     assert {step: reference[step] for step in first} == first
     assert_same_end(whole, resumed)
+    assert len(resumed.message_hub.get_scalar('train/loss').data[0]) == 12  # averages go on as well
 
 
 def test_a_batch_size_that_never_fills_is_refused(prepared):
@@ -207,8 +221,11 @@ def test_what_cannot_be_continued_is_refused(run, work_dir, change, message):
 
 def test_pretrained_weights_reach_the_backbone(run, prepared, work_dir, tmp_path):
     trained = run(cfg_options={'train_cfg.max_epochs': 1})
+    elsewhere = (
+        'model["backbone"]["init_cfg"] = dict(type="Pretrained", checkpoint="https://example.org/none.pth")\n'
+    )
     runner = Runner.from_cfg(
-        prepared(pretrained=str(work_dir / 'epoch_1.pth'), work_dir=str(tmp_path / 'second'))
+        prepared(elsewhere, pretrained=str(work_dir / 'epoch_1.pth'), work_dir=str(tmp_path / 'second'))
     )
     # In training, weights are initialised once more.
     runner._init_model_weights()

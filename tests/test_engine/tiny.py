@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CONFIG = '''
+CONFIG = """
 _base_ = []
 from mimselfsup.engine.schedules import adamw_cosine
 
@@ -40,7 +40,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1))
 log_processor = dict(window_size=1)
 visualizer = dict(type='mmengine.Visualizer', vis_backends=[dict(type='LocalVisBackend')])
-'''
+"""
 
 
 def write_images(folder: Path, count: int = 18) -> Path:

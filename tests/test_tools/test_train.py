@@ -14,7 +14,7 @@ from tests.test_engine.tiny import read_losses, write_config, write_images
 
 ROOT = Path(__file__).parents[2]
 
-KILL = '''
+KILL = """
 import os
 import re
 import runpy
@@ -34,11 +34,11 @@ class KillMinus9(Hook):
         last_rank = runner.rank == runner.world_size - 1
         if runner.iter + 1 == int(os.environ.get('KILL_AT', 0)) and first_start and last_rank:
             os.kill(os.getpid(), signal.SIGKILL)
-'''
-EXTRA = '''
+"""
+EXTRA = """
 custom_imports = dict(imports=['kill_minus_9'], allow_failed_imports=False)
 custom_hooks = [dict(type='KillMinus9')]
-'''
+"""
 WITHIN_AN_EPOCH = EXTRA + "default_hooks['checkpoint'] = dict(type='CheckpointHook', interval=3, by_epoch=False)\n"
 
 

@@ -20,7 +20,7 @@ from .shapes import DrawnObjects
 
 MANIFEST = 'scenes.json'  # written last: its presence says that the world is complete
 UNFINISHED = 'scenes.unfinished.json'  # written first, removed at the end
-VERSION = 1  # to be raised when the same arguments begin to give other scenes
+VERSION = 2  # to be raised when the same arguments begin to give other scenes
 FORMATS = ('jpg', 'png')
 _ENCODING = dict(jpg=[cv2.IMWRITE_JPEG_QUALITY, 95], png=[cv2.IMWRITE_PNG_COMPRESSION, 3])
 

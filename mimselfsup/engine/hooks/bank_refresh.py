@@ -165,7 +165,7 @@ class BankRefreshHook(Hook):
         stored = store.read_info(path)
         for key, value in dict(map_size=now.map_size, **now.settings).items():
             was = stored.map_size if key == 'map_size' else stored.settings.get(key)
-            if False:
+            if was != value:
                 raise ValueError(
                     f'{path} was made with {key}={was}, the config says {key}={value}: resume with the former, or '
                     f'from a checkpoint at the end of an epoch before the refresh'

@@ -205,10 +205,10 @@ def test_throw_variants_mask_alike_and_differ_in_what_they_throw():
 
 
 def unit_saliency(blocks: torch.Tensor, unit: int) -> torch.Tensor:
-    """(B, h, w) per unit -> (B, N) per patch: the weight of a unit unevenly spread over its patches."""
-    share = torch.rand(1, unit, unit, generator=generator(8)).flatten().softmax(0).view(unit, unit)
-    spread = torch.einsum('bhw,ij->bhiwj', blocks, share)
-    return spread.reshape(len(blocks), -1)
+    """(B, h, w) per unit -> (B, N) per patch: the weight of each unit unevenly spread over its patches."""
+    shares = torch.rand(*blocks.shape, unit * unit, generator=generator(8)) ** 4 + 1e-3
+    spread = blocks.unsqueeze(-1) * shares / shares.sum(-1, keepdim=True)
+    return spread.unflatten(-1, (unit, unit)).transpose(2, 3).reshape(len(blocks), -1)
 
 
 @pytest.mark.parametrize(('cells', 'unit'), [((7, 7), 2), ((2, 5), 3), ((1, 1), 4)])

@@ -187,13 +187,13 @@ def test_ties_at_the_threshold_are_broken_at_random_the_rest_is_fixed(mode, sure
 @pytest.mark.parametrize('arguments', [dict(mode='high'), dict(mode='low'), dict(mode='hint')])
 def test_a_ratio_that_stays_on_the_device_hides_the_same(arguments, monkeypatch):
     """What a generator of the device leads to: 0-d tensors in place of numbers."""
-    weights, masking = saliency(6), AttMask(**arguments)
-    for share in (0.1, 0.29, 58 / 196, 0.5):
+    weights, masking = saliency(6, 100), AttMask(**arguments)
+    for share in (0.1, 0.29, 0.57, 0.5):  # 100 * 0.29 = 28.999999999999996, and 0.57 alike
         monkeypatch.setattr(attmask, '_draw_share', lambda bounds, rng, share=share: share)
-        host = masking(GRID, 6, weights, generator())
+        host = masking((10, 10), 6, weights, generator())
         tensor = torch.tensor(share, dtype=torch.float64)
         monkeypatch.setattr(attmask, '_draw_share', lambda bounds, rng, tensor=tensor: tensor)
-        device = masking(GRID, 6, weights, generator())
+        device = masking((10, 10), 6, weights, generator())
         assert torch.equal(host.masked, device.masked)
         assert host.num_masked is not None and device.num_masked is None
 

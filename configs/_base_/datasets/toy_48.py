@@ -1,4 +1,4 @@
-"""The toy world of tools/make_scenes.py, or any folder of small pictures: 32 px, crops of 40% to 100%.
+"""The toy world of tools/make_scenes.py, or any folder of small pictures: 48 px, crops of 40% to 100%.
 
 `--data DIR` takes any folder of images, or a text file that lists them; train/ inside it is used if it is there.
 """
@@ -26,7 +26,7 @@ train_dataloader = dict(
             dict(type='mimselfsup.LoadImage'),
             dict(
                 type='mimselfsup.RandomResizedCrop',
-                scale=32,
+                scale=48,
                 crop_ratio_range=(0.4, 1.0),
                 backend='pillow',
                 interpolation='bicubic',

@@ -1,9 +1,9 @@
-"""MAE at a size that a CPU trains in minutes, on the toy world at 32 px. Used by `make demo`.
+"""MAE at a size that a CPU trains in minutes, on the toy world at 48 px. Used by `make demo`.
 
-python tools/make_scenes.py data/toy && python tools/train.py configs/mae/mae_vit-toy-p4_1xb64-coslr-100e_toy.py
+python tools/make_scenes.py data/toy && python tools/train.py configs/mae/mae_vit-toy-p6_1xb64-coslr-100e_toy.py
 """
 
-_base_ = ['../_base_/datasets/toy_32.py', '../_base_/runtime.py']
+_base_ = ['../_base_/datasets/toy_48.py', '../_base_/runtime.py']
 from mimselfsup.engine.schedules import adamw_cosine
 
 model = dict(
@@ -12,8 +12,8 @@ model = dict(
     backbone=dict(
         type='MaskedViT',
         arch=dict(embed_dims=64, num_layers=4, num_heads=2, feedforward_channels=256),
-        img_size=32,
-        patch_size=4,
+        img_size=48,
+        patch_size=6,
         hidden='drop',
         position='sincos',
         weight_init='xavier',

@@ -1,0 +1,28 @@
+"""A folder of labelled pictures whose class is the colour, and the tiny MAE's config over it."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.test_engine.tiny import write_config
+
+COLOURS = dict(blue=(20, 30, 220), green=(20, 200, 40), red=(220, 30, 20))
+
+
+def write_labelled(root: Path, train: int = 6, val: int = 3) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (('train', train), ('val', val)):
+        for name, colour in COLOURS.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                noise = rng.integers(-20, 20, (20, 24, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f'{index}.png')
+    return root
+
+
+def write_labelled_config(path: Path, data_root: Path, extra: str = '') -> Path:
+    lines = f"\ntrain_dataloader['dataset'].update(data_root={str(data_root)!r}, split='train')\n"
+    return write_config(path, lines + extra)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mimselfsup.evaluation.data import build_eval_datasets, build_eval_loader
+from mimselfsup.evaluation.features import collect_features, encode_features, raw_pixel_features
+from mimselfsup.models.backbones import Tokens
+
+from .labelled import write_labelled
+
+
+class Encoder(nn.Module):
+    """Tokens that say where they come from: [CLS] is 1000, patch n holds n in its first channel."""
+
+    def __init__(self, extra):
+        super().__init__()
+        self.extra = extra
+
+    def encode(self, images, token_mask=None, cls_attention=False):
+        patches = torch.arange(4.0).view(1, 4, 1).expand(len(images), 4, 3)
+        return Tokens(torch.full((len(images), self.extra, 3), 1000.0), patches, (2, 2))
+
+
+class Model(nn.Module):
+    def __init__(self, extra):
+        super().__init__()
+        self.backbone = Encoder(extra)
+
+    def data_preprocessor(self, batch, training):
+        assert training is False
+        return batch
+
+
+BATCH = dict(inputs=torch.zeros(2, 3, 8, 8), data_samples=None)
+
+
+def test_cls_is_the_first_extra_token_and_avg_the_mean_of_the_patches_alone():
+    found = encode_features(Model(2), BATCH, ('cls', 'avg'))
+    assert found['cls'].tolist() == [[1000.0] * 3] * 2
+    assert found['avg'].tolist() == [[1.5] * 3] * 2
+
+
+def test_cls_without_a_cls_token_proposes_avg():
+    with pytest.raises(ValueError, match=r"Encoder has no \[CLS\] token; use 'avg'"):
+        encode_features(Model(0), BATCH, ('cls',))
+    with pytest.raises(ValueError, match='patch.*cls.*avg'):
+        encode_features(Model(1), BATCH, ('patch',))
+
+
+def test_raw_pixels_are_area_means_and_small_pictures_stay():
+    images = torch.arange(2 * 3 * 4 * 8, dtype=torch.float32).view(2, 3, 4, 8)
+    expected = images.view(2, 3, 2, 2, 4, 2).mean((3, 5)).flatten(1)
+    torch.testing.assert_close(raw_pixel_features(images, size=2), expected)
+    assert torch.equal(raw_pixel_features(images, size=4), images.flatten(1))
+
+
+@pytest.fixture
+def loader(tmp_path):
+    root = write_labelled(tmp_path / 'data')
+    (root / 'train/green/2.png').write_bytes(b'no picture')
+    config = Config(dict(model=dict(backbone=dict(img_size=16))))
+    return build_eval_loader(build_eval_datasets(config, root)[0], batch_size=5, workers=0)
+
+
+def mean_colour(batch):
+    return dict(colour=batch['inputs'].float().mean((2, 3)), first=batch['inputs'][:, 0, 0, :2].float())
+
+
+def test_broken_images_are_left_out_and_rows_labels_and_paths_belong_together(loader):
+    found = collect_features(loader, mean_colour, progress=False)
+    colour, first = found['colour'], found['first']
+    assert colour.features.shape == (17, 3) and first.features.shape == (17, 2)
+    assert not any(path.endswith('green/2.png') for path in colour.paths)
+    assert len(set(colour.paths)) == 17  # and no other image in its place
+    # BGR: the largest channel is the class
+    assert torch.equal(colour.features.argmax(1), colour.labels)
+    for path, label in zip(colour.paths, colour.labels.tolist(), strict=True):
+        assert path.split('/')[-2] == ('blue', 'green', 'red')[label]
+
+
+def test_features_on_disk_equal_those_in_memory(loader, tmp_path):
+    folders = {name: tmp_path / name for name in ('colour', 'first')}
+    for folder in folders.values():
+        folder.mkdir()
+    mapped = collect_features(loader, mean_colour, progress=False, folders=folders)
+    plain = collect_features(loader, mean_colour, progress=False)
+    for name in folders:
+        assert torch.equal(mapped[name].features, plain[name].features)
+        stored = np.load(folders[name] / 'features.npy')
+        np.testing.assert_array_equal(stored[:17], plain[name].features.numpy())

@@ -69,11 +69,7 @@ def main() -> int:
     ratio = np.median(ratios)
     plain, asked = np.median(seconds, axis=0)
     kind = 'forward + backward' if args.train else 'forward'
-    where = (
-        torch.cuda.get_device_name()
-        if args.device.startswith('cuda')
-        else f'{torch.get_num_threads()} CPU threads'
-    )
+    where = torch.cuda.get_device_name() if args.device.startswith('cuda') else f'{torch.get_num_threads()} CPU threads'
     print(
         f'ViT {args.arch}, {args.size} px, batch {args.batch}, {kind}{", bfloat16" if args.amp else ""}, {where}, '
         f'{args.repeats} rounds'

@@ -47,9 +47,7 @@ def parse_args() -> argparse.Namespace:
         help='what to write; the image folder always is (all)',
     )
     parser.add_argument('--quiet', action='store_true', help='print nothing')
-    parser.add_argument(
-        '--force', action='store_true', help='replace a world in OUT, or write beside files of others'
-    )
+    parser.add_argument('--force', action='store_true', help='replace a world in OUT, or write beside files of others')
     return parser.parse_args()
 
 

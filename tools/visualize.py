@@ -56,17 +56,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     curves = kinds.add_parser('curves')
     curves.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     curves.add_argument('--out', type=Path, default=Path('curves.png'), help='.png, .pdf or .svg')
-    curves.add_argument(
-        '--smoothing', type=float, metavar='POINTS', help='1: none; default: a fiftieth of the curve'
-    )
+    curves.add_argument('--smoothing', type=float, metavar='POINTS', help='1: none; default: a fiftieth of the curve')
     return parser.parse_args(arguments)
 
 
 def draw(args: argparse.Namespace):
     if args.kind == 'curves':
         runs = {
-            label: read_scalars(path)
-            for label, path in zip(run_labels(args.work_dirs), args.work_dirs, strict=True)
+            label: read_scalars(path) for label, path in zip(run_labels(args.work_dirs), args.work_dirs, strict=True)
         }
         return curves_figure(runs, args.smoothing)
     config = load_config(args.config, args.cfg_options)

@@ -1,4 +1,4 @@
-"""AM (attention-driven masking, nothing thrown) on MAE, ViT-B/16, 400 epochs. Published: 82.5 fine-tuned, 61.5 linear."""
+"""AM on MAE, ViT-B/16, 400 epochs. Published: 82.5 fine-tuned, 61.5 linear."""
 
 _base_ = './amt_mae_vit-base-p16_8xb512-amp-coslr-400e_in1k.py'
 

@@ -1,4 +1,4 @@
-"""AM (attention-driven masking, nothing thrown) on SimMIM, ViT-B/16, 200 epochs. Published: 81.5 fine-tuned."""
+"""AM on SimMIM, ViT-B/16, 200 epochs. Published: 81.5 fine-tuned."""
 
 _base_ = './amt_simmim_vit-base-p16_16xb128-amp-coslr-200e_in1k.py'
 

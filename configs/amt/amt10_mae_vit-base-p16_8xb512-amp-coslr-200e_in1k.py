@@ -1,4 +1,4 @@
-"""AMT's ablation on MAE, 200 epochs: 75% masked, 10% thrown. Published: 51.7 linear on Tiny ImageNet."""
+"""AMT's ablation, MAE, 200 epochs: 75% masked, 10% thrown. Published: 51.7 linear on Tiny ImageNet."""
 
 _base_ = './amt_mae_vit-base-p16_8xb512-amp-coslr-200e_in1k.py'
 

@@ -9,9 +9,7 @@ from mimselfsup.engine.schedules import adamw_cosine
 model = dict(
     type='MaskedImageModeling',
     data_preprocessor=_base_.data_preprocessor,
-    backbone=dict(
-        type='MaskedSwin', arch='base', img_size=192, stage_cfgs=dict(block_cfgs=dict(window_size=6))
-    ),
+    backbone=dict(type='MaskedSwin', arch='base', img_size=192, stage_cfgs=dict(block_cfgs=dict(window_size=6))),
     # Units of 32 px on the 4 px grid: 22 of 36 of them, 1408 of 2304 patches.
     masking=dict(type='RandomMasking', mask_ratio=0.6, unit=8, count='ceil'),
     decoder=dict(type='LinearDecoder'),

@@ -88,8 +88,7 @@ def evaluate_checkpoint(
     problem = missing_splits(data_root)
     if problem:
         raise ValueError(
-            f'{problem}; k-NN and linear probe need labelled images as train/<class>/* and val/<class>/* '
-            f'(--data ROOT)'
+            f'{problem}; k-NN and linear probe need labelled images as train/<class>/* and val/<class>/* (--data ROOT)'
         )
     model = load_model(config, checkpoint, device)
     datasets = dict(zip(('train', 'val'), build_eval_datasets(config, data_root), strict=True))
@@ -162,9 +161,7 @@ def evaluate_checkpoint(
         if seeds:
             by_feature: dict[str, list] = {kind: [] for kind in features}
             for seed in seeds:
-                found = collect(
-                    f'random init {seed}', features, model_settings, _random_init(config, seed, device)
-                )
+                found = collect(f'random init {seed}', features, model_settings, _random_init(config, seed, device))
                 for kind in features:
                     by_feature[kind].append(score(found[kind]))
             rows += [

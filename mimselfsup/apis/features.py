@@ -24,9 +24,7 @@ def extract_features(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        found = collect_features(
-            loader, lambda batch: encode_features(model, batch, (feature,)), feature, progress
-        )
+        found = collect_features(loader, lambda batch: encode_features(model, batch, (feature,)), feature, progress)
     finally:
         for module, training in modes.items():
             module.training = training

@@ -223,9 +223,7 @@ def check_data_root(path: str | os.PathLike, split: str | None = None) -> str:
 def _find_source(data_root: str | os.PathLike, split: str | None) -> str:
     """Absolute path of the folder or list to read."""
     if not data_root:
-        raise ValueError(
-            f'data_root={data_root!r}: give a folder of images or a text list of their paths (--data DIR)'
-        )
+        raise ValueError(f'data_root={data_root!r}: give a folder of images or a text list of their paths (--data DIR)')
     root = os.path.abspath(os.path.expanduser(os.fspath(data_root)))
     if not os.path.exists(root):
         parent = os.path.dirname(root)

@@ -65,9 +65,7 @@ def read_checkpoint(
         trusted = trusted or os.path.realpath(name) in _TRUSTED
     try:
         with torch.serialization.safe_globals(_inert_globals()):
-            checkpoint = torch.load(
-                path if is_stream else name, map_location=map_location, weights_only=not trusted
-            )
+            checkpoint = torch.load(path if is_stream else name, map_location=map_location, weights_only=not trusted)
     except Exception as error:
         if not is_stream and not _looks_complete(name):
             raise BrokenCheckpointError(
@@ -455,8 +453,7 @@ def load_weights(
     )
     if not fitted.keys() & before.keys():
         raise CheckpointError(
-            f'nothing in {owner} fits {kind}: it has {_some(sorted(wanted))}; the model wants '
-            f'{_some(sorted(before))}'
+            f'nothing in {owner} fits {kind}: it has {_some(sorted(wanted))}; the model wants {_some(sorted(before))}'
         )
     for key in before:
         if key not in fitted:

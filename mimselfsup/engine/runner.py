@@ -52,8 +52,7 @@ def init_distributed(launcher: str, **dist_cfg: Any) -> None:
         lacking = [name for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE') if name not in os.environ]
         if lacking:
             raise ValueError(
-                f'launcher=pytorch, but {", ".join(lacking)} is not set: start with torchrun or '
-                f'tools/dist_train.sh'
+                f'launcher=pytorch, but {", ".join(lacking)} is not set: start with torchrun or tools/dist_train.sh'
             )
     if torch.cuda.is_available():
         local, devices = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
@@ -269,9 +268,7 @@ class Runner(_Runner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         try:
-            report = load_weights(
-                model, checkpoint, allow_missing=() if strict else ('',), allow_mismatched=not strict
-            )
+            report = load_weights(model, checkpoint, allow_missing=() if strict else ('',), allow_mismatched=not strict)
         except CheckpointError as error:
             raise CheckpointError(f'{filename}: {error}') from error
         if strict and report.left_out:
@@ -314,9 +311,7 @@ class Runner(_Runner):
         checkpoint = self.load_checkpoint(filename, map_location=map_location, strict=True)
         meta = checkpoint.get('meta', {})
         wanted = ['message_hub', *(['optimizer'] if resume_optimizer else [])]
-        lacking = [key for key in wanted if key not in checkpoint] + [
-            k for k in ('epoch', 'iter') if k not in meta
-        ]
+        lacking = [key for key in wanted if key not in checkpoint] + [k for k in ('epoch', 'iter') if k not in meta]
         if lacking:
             raise CheckpointError(
                 f'{filename} cannot be resumed from, it holds no {", ".join(lacking)}. To start a new run from '

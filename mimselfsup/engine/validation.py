@@ -135,9 +135,7 @@ def _check_loops(cfg: Config) -> None:
         if 'by_epoch' not in loop:
             raise ValueError("train_cfg needs 'by_epoch' (True: max_epochs, False: max_iters) or a 'type'")
         kind = EpochBasedTrainLoop if loop['by_epoch'] else IterBasedTrainLoop
-        _refuse_unknown(
-            'train_cfg', loop, {*_arguments(kind), 'by_epoch'} - {'runner', 'dataloader'}, kind.__name__
-        )
+        _refuse_unknown('train_cfg', loop, {*_arguments(kind), 'by_epoch'} - {'runner', 'dataloader'}, kind.__name__)
         length = 'max_epochs' if loop['by_epoch'] else 'max_iters'
         if not isinstance(loop.get(length), int) or loop[length] < 1:
             raise ValueError(f'train_cfg.{length}={loop.get(length)!r}, must be a whole number of at least 1')

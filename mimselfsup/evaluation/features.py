@@ -105,9 +105,7 @@ def collect_features(
     if not paths:
         raise ValueError(f'{description}: not one image could be read')
     labelled = None if None in labels else torch.tensor(labels, dtype=torch.int64)
-    return {
-        name: Features(torch.from_numpy(array)[: len(paths)], labelled, paths) for name, array in arrays.items()
-    }
+    return {name: Features(torch.from_numpy(array)[: len(paths)], labelled, paths) for name, array in arrays.items()}
 
 
 def _allocate(folder: Path | None, shape: tuple[int, int]) -> np.ndarray:

@@ -47,9 +47,7 @@ class TokenMask:
         for name in ('masked', 'thrown'):
             value = getattr(self, name)
             if value.dtype != torch.bool or value.ndim != 2:
-                raise ValueError(
-                    f'TokenMask: {name} is {value.dtype} {tuple(value.shape)}, expected torch.bool (B, N)'
-                )
+                raise ValueError(f'TokenMask: {name} is {value.dtype} {tuple(value.shape)}, expected torch.bool (B, N)')
         if self.masked.shape != self.thrown.shape:
             raise ValueError(
                 f'TokenMask: masked is {tuple(self.masked.shape)} but thrown is {tuple(self.thrown.shape)}'

@@ -82,9 +82,7 @@ def picture_grid(
         figure.text(margin / total_width, 0.05 / total_height, note, fontsize=6.5, family=FONT, color='0.3')
     left = margin + (0.06 * len(note) if note else 0)
     for word, colour in legend:
-        square = figure.add_axes(
-            [left / total_width, 0.05 / total_height, 0.11 / total_width, 0.11 / total_height]
-        )
+        square = figure.add_axes([left / total_width, 0.05 / total_height, 0.11 / total_width, 0.11 / total_height])
         square.set_facecolor(colour)
         square.set_xticks([])
         square.set_yticks([])

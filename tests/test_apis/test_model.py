@@ -95,7 +95,7 @@ def test_errors_name_what_is_wrong(config, tmp_path):
     (tmp_path / 'broken.py').write_text('model = dict(\n')
     with pytest.raises(ValueError, match=r'broken\.py'):
         load_config(tmp_path / 'broken.py')
-    with pytest.raises(ValueError, match='model.backbone'):
+    with pytest.raises(ValueError, match=r'model\.backbone'):
         load_config(Config(dict(model=dict(type='X'))))
     with pytest.raises(ValueError, match='device foo'):
         load_model(config, device='foo')

@@ -305,9 +305,7 @@ def test_broken_replacements_are_reported_too(tmp_path):
 
 def test_only_broken_images_are_a_clear_error(tmp_path):
     dataset = ImageFolder(damaged(tmp_path, 6, range(6)), pipeline=PIPELINE)
-    with pytest.raises(
-        ValueError, match=r'sample 2 and all .* 6 of 6, gave no image.*\n  .*002\.png: empty'
-    ) as caught:
+    with pytest.raises(ValueError, match=r'sample 2 and all .* 6 of 6, gave no image.*\n  .*002\.png: empty') as caught:
         dataset[2]
     assert not isinstance(caught.value, BrokenImage)
     limited = ImageFolder(tmp_path, pipeline=PIPELINE, max_tries=3)

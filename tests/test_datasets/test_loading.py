@@ -410,9 +410,7 @@ def test_cut_off_file_is_whole_or_refused(kind, options, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize(
-    'kind', ['RGB JPEG', 'palette', 'lossless WebP', 'TIFF, compressed', 'float RGB TIFF, 0 to 1']
-)
+@pytest.mark.parametrize('kind', ['RGB JPEG', 'palette', 'lossless WebP', 'TIFF, compressed', 'float RGB TIFF, 0 to 1'])
 def test_damage_anywhere_never_raises_anything_else(kind, tmp_path):
     generator = np.random.default_rng(1)
     data = GOOD[kind][1]()

@@ -29,9 +29,7 @@ def runner(work_dir: Path, dataset=None, iteration: int = 0):
         warning=lambda text: lines.append(('warning', text)), info=lambda text: lines.append(('info', text))
     )
     loader = SimpleNamespace(dataset=DataSet() if dataset is None else dataset)
-    return SimpleNamespace(
-        work_dir=str(work_dir), train_dataloader=loader, iter=iteration, logger=logger, lines=lines
-    )
+    return SimpleNamespace(work_dir=str(work_dir), train_dataloader=loader, iter=iteration, logger=logger, lines=lines)
 
 
 def batch(*reports: list[tuple[str, str]] | None) -> dict:
@@ -217,9 +215,7 @@ def test_in_a_training_run(tmp_path, caplog):
     train(root, work_dir, epochs=2)  # one is always tolerated
     assert report(work_dir) == [expected]
     (root / '07.png').write_bytes(b'no image')
-    with pytest.raises(
-        ValueError, match=r'2 of 12 images could not be read, more than max_broken=0\.01 allows \(1\)'
-    ):
+    with pytest.raises(ValueError, match=r'2 of 12 images could not be read, more than max_broken=0\.01 allows \(1\)'):
         train(root, work_dir, epochs=3, resume=True)
     assert report(work_dir)[0] == expected and report(work_dir)[1].startswith(f'{root}/07.png\tnot an image')
     train(root, work_dir, epochs=3, resume=True, max_broken=0.2)

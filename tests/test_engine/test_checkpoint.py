@@ -368,9 +368,7 @@ def test_pretrained_fills_the_backbone_or_refuses(tmp_path):
         model.backbone = vit(img_size=16, out_type='avg_featmap', final_norm=False)
         load_pretrained(model, tmp_path / name)
         assert torch.equal(model.backbone.layers[0].ffn.layers[1].weight, source.layers[0].ffn.layers[1].weight)
-    with pytest.raises(
-        CheckpointError, match=r'--pretrained .*holed\.pth.*lacks layers\.0\.ffn\.layers\.1\.weight'
-    ):
+    with pytest.raises(CheckpointError, match=r'--pretrained .*holed\.pth.*lacks layers\.0\.ffn\.layers\.1\.weight'):
         load_pretrained(model, tmp_path / 'holed.pth')
     with pytest.raises(CheckpointError, match='Linear has none'):
         load_pretrained(nn.Linear(1, 1), tmp_path / 'bare.pth')

@@ -221,9 +221,7 @@ def test_what_cannot_be_continued_is_refused(run, work_dir, change, message):
 
 def test_pretrained_weights_reach_the_backbone(run, prepared, work_dir, tmp_path):
     trained = run(cfg_options={'train_cfg.max_epochs': 1})
-    elsewhere = (
-        'model["backbone"]["init_cfg"] = dict(type="Pretrained", checkpoint="https://example.org/none.pth")\n'
-    )
+    elsewhere = 'model["backbone"]["init_cfg"] = dict(type="Pretrained", checkpoint="https://example.org/none.pth")\n'
     runner = Runner.from_cfg(
         prepared(elsewhere, pretrained=str(work_dir / 'epoch_1.pth'), work_dir=str(tmp_path / 'second'))
     )

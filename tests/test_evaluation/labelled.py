@@ -10,15 +10,16 @@ from tests.test_engine.tiny import write_config
 COLOURS = dict(blue=(20, 30, 220), green=(20, 200, 40), red=(220, 30, 20))
 
 
-def write_labelled(root: Path, train: int = 6, val: int = 3) -> Path:
+def write_labelled(root: Path, train: int = 6, val: int = 3, noise: int = 20) -> Path:
+    """With ``noise`` far above 100 the classes overlap, so that a k-NN is neither always right nor wrong."""
     rng = np.random.default_rng(0)
     for split, count in (('train', train), ('val', val)):
         for name, colour in COLOURS.items():
             folder = root / split / name
             folder.mkdir(parents=True)
             for index in range(count):
-                noise = rng.integers(-20, 20, (20, 24, 3))
-                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                added = rng.integers(-noise, noise, (20, 24, 3)) + rng.normal(0, noise - 20, 3)
+                pixels = np.clip(np.array(colour) + added, 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f'{index}.png')
     return root
 

@@ -12,7 +12,7 @@ from .labelled import write_labelled
 
 
 class Encoder(nn.Module):
-    """Tokens that say where they come from: [CLS] is 1000, patch n holds n in its first channel."""
+    """Tokens that say where they come from: [CLS] holds 1000, the next extra token 1007, patch n holds n."""
 
     def __init__(self, extra):
         super().__init__()
@@ -20,7 +20,8 @@ class Encoder(nn.Module):
 
     def encode(self, images, token_mask=None, cls_attention=False):
         patches = torch.arange(4.0).view(1, 4, 1).expand(len(images), 4, 3)
-        return Tokens(torch.full((len(images), self.extra, 3), 1000.0), patches, (2, 2))
+        extra = 1000 + 7 * torch.arange(self.extra).view(1, -1, 1).expand(len(images), -1, 3)
+        return Tokens(extra.float(), patches, (2, 2))
 
 
 class Model(nn.Module):
@@ -45,7 +46,7 @@ def test_cls_is_the_first_extra_token_and_avg_the_mean_of_the_patches_alone():
 def test_cls_without_a_cls_token_proposes_avg():
     with pytest.raises(ValueError, match=r"Encoder has no \[CLS\] token; use 'avg'"):
         encode_features(Model(0), BATCH, ('cls',))
-    with pytest.raises(ValueError, match='patch.*cls.*avg'):
+    with pytest.raises(ValueError, match=r'patch.*cls.*avg'):
         encode_features(Model(1), BATCH, ('patch',))
 
 

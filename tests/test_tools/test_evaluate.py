@@ -130,9 +130,7 @@ def test_strategies_come_from_configs_and_literals(call, tmp_path, monkeypatch):
 def test_curves_of_a_work_dir(call, tmp_path):
     folder = tmp_path / 'run/20260101_000000/vis_data'
     folder.mkdir(parents=True)
-    (folder / 'scalars.json').write_text(
-        '\n'.join(json.dumps(dict(loss=1 / i, lr=0.1, step=i)) for i in range(1, 9))
-    )
+    (folder / 'scalars.json').write_text('\n'.join(json.dumps(dict(loss=1 / i, lr=0.1, step=i)) for i in range(1, 9)))
     code, _, _ = call('visualize.py', 'curves', str(tmp_path / 'run'), '--out', str(tmp_path / 'c.svg'))
     text = (tmp_path / 'c.svg').read_text()
     assert code == 0 and '<!-- loss' in text and '<!-- learning rate' in text and 'k-NN' not in text

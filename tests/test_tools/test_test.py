@@ -68,9 +68,7 @@ def test_it_scores_the_checkpoint_that_was_given(test_tool, tmp_path, favourite,
     save_model(tmp_path / 'model.pth', favourite)
     # MMEngine's loggers are global, by a name that has only the second of the start.
     name = f'experiment_name=favourite{favourite}'
-    assert (
-        test_tool('classify.py', 'model.pth', '--data', 'images', '--work-dir', 'out', '--cfg-options', name) == 0
-    )
+    assert test_tool('classify.py', 'model.pth', '--data', 'images', '--work-dir', 'out', '--cfg-options', name) == 0
     log = next((tmp_path / 'out').glob('*/*.log')).read_text()
     assert f'accuracy/top1: {accuracy}' in log
 

@@ -1,4 +1,4 @@
-"""Masks, reconstructions, attention and the grid that shows them: values of pixels, not that something came out."""
+"""Masks, reconstructions, attention and the grid that shows them: the values of their pixels."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_upsampling_repeats_or_interpolates():
     np.testing.assert_array_equal(upsample(values, (4, 6)), values.repeat(2, 0).repeat(3, 1))
     smooth = upsample(np.array([[0.0, 1.0]] * 2), (2, 8), 'bicubic')
     assert (np.diff(smooth[0]) > -1e-6)[1:-1].all() and smooth[0].mean() == pytest.approx(0.5, abs=1e-6)
-    with pytest.raises(ValueError, match='nearest.*bicubic'):
+    with pytest.raises(ValueError, match=r'nearest.*bicubic'):
         upsample(values, (4, 4), 'linear')
 
 

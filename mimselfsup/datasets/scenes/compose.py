@@ -94,9 +94,7 @@ def compose_scene(
     )
 
 
-def _place(
-    objects: ObjectSource, split: str, label: int, side: float, size: int, rng: np.random.Generator
-) -> _Layer:
+def _place(objects: ObjectSource, split: str, label: int, side: float, size: int, rng: np.random.Generator) -> _Layer:
     """An object anywhere in the picture, all of it inside."""
     rgba = objects.draw(split, label, max(round(side), 3), rng)[:size, :size]
     height, width = rgba.shape[:2]

@@ -58,9 +58,7 @@ class CutoutObjects:
             raise ValueError(f'classes={classes}, but cutouts={str(root)!r} has {len(found)} of them')
         most = sorted(found, key=lambda name: (-len(found[name]), name))[:classes]
         self.classes = sorted(most)
-        self._files = {
-            split: [_of_split(found[name], split) for name in self.classes] for split in ('train', 'val')
-        }
+        self._files = {split: [_of_split(found[name], split) for name in self.classes] for split in ('train', 'val')}
         self.num_files = sum(len(found[name]) for name in self.classes)
         self.description = dict(
             objects=str(self.root.resolve()),

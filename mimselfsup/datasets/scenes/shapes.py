@@ -70,9 +70,7 @@ def _crescent() -> np.ndarray:
     tip_x = (1 + centre**2 - radius**2) / (2 * centre)
     outer = np.arccos(tip_x)
     inner = np.arctan2(np.sin(outer), tip_x - centre)
-    return np.concatenate(
-        [_arc(1, outer, 2 * np.pi - outer), _arc(radius, 2 * np.pi - inner, inner, centre)[1:-1]]
-    )
+    return np.concatenate([_arc(1, outer, 2 * np.pi - outer), _arc(radius, 2 * np.pi - inner, inner, centre)[1:-1]])
 
 
 def _arrow() -> np.ndarray:

@@ -195,8 +195,7 @@ def _clear(out: Path, force: bool) -> None:
         clash = [name for name in there if name in OWNED]
         if clash:
             raise FileExistsError(
-                f'{out} holds {", ".join(clash)} that this tool did not write, and would replace; choose '
-                f'another folder'
+                f'{out} holds {", ".join(clash)} that this tool did not write, and would replace; choose another folder'
             )
         if not force:
             raise FileExistsError(
@@ -239,9 +238,7 @@ def _draw_scene(
     return SceneRecord(
         index,
         name,
-        tuple(
-            ObjectRecord(label, encode_mask(mask)) for label, mask in zip(scene.labels, scene.masks, strict=True)
-        ),
+        tuple(ObjectRecord(label, encode_mask(mask)) for label, mask in zip(scene.labels, scene.masks, strict=True)),
     )
 
 

@@ -99,9 +99,7 @@ class LoadImage(BaseTransform):
     ``color_order``: 'bgr', which the data preprocessors of OpenMMLab expect, or 'rgb'.
     """
 
-    def __init__(
-        self, color_order: str = 'bgr', max_pixels: int = MAX_PIXELS, max_aspect: float = MAX_ASPECT
-    ) -> None:
+    def __init__(self, color_order: str = 'bgr', max_pixels: int = MAX_PIXELS, max_aspect: float = MAX_ASPECT) -> None:
         if color_order not in ('bgr', 'rgb'):
             raise ValueError(f"LoadImage: color_order={color_order!r}, must be 'bgr' or 'rgb'")
         if max_pixels < 1 or max_aspect < 1:
@@ -118,8 +116,7 @@ class LoadImage(BaseTransform):
 
     def __repr__(self) -> str:
         return (
-            f'LoadImage(color_order={self.color_order!r}, max_pixels={self.max_pixels}, '
-            f'max_aspect={self.max_aspect})'
+            f'LoadImage(color_order={self.color_order!r}, max_pixels={self.max_pixels}, max_aspect={self.max_aspect})'
         )
 
 
@@ -295,8 +292,6 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return f'cannot be read: {error.strerror}'
     message = ' '.join(str(error).split())
-    if not isinstance(
-        error, OSError | SyntaxError
-    ):  # what Pillow raises on purpose; of others the type tells more
+    if not isinstance(error, OSError | SyntaxError):  # what Pillow raises on purpose; of others the type tells more
         message = f'{type(error).__name__} {message}'
     return f'damaged or cut off: {message}'

@@ -1,10 +1,8 @@
 """Makes the maps of an AttentionBank, and makes them again as the encoder learns."""
 
 import copy
-import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +22,8 @@ from mimselfsup.models.saliency import AttentionBank
 from mimselfsup.models.saliency.map_store import MapsInfo, MapStore, describe_change, fingerprint
 from mimselfsup.models.saliency.teacher import eval_mode
 from mimselfsup.registry import HOOKS
+
+from .generators import generators_untouched
 
 FOLDER = 'saliency_bank'
 
@@ -106,15 +106,13 @@ class BankRefreshHook(Hook):
         info = self._info(bank, runner.epoch, len(dataset))
         path = self._store.path(runner.epoch)
         started = time.perf_counter()
-        runner.logger.info(
-            f'saliency bank: maps of {info.images} images, before epoch {runner.epoch + 1}, to {path}'
-        )
+        runner.logger.info(f'saliency bank: maps of {info.images} images, before epoch {runner.epoch + 1}, to {path}')
         if rank == 0:
             self._store.begin(path, info)
         barrier()
         rows = share(info.images, rank, world_size)
         workers = runner.train_dataloader.num_workers if self.num_workers is None else self.num_workers
-        with _generators_untouched(), runner.optim_wrapper.optim_context(model):
+        with generators_untouched(), runner.optim_wrapper.optim_context(model):
             broken = self._write_share(path, model, WholeImages(dataset, bank.image_size), rows, workers, rank)
         barrier()
         if rank == 0:
@@ -126,8 +124,7 @@ class BankRefreshHook(Hook):
         spent = time.perf_counter() - started
         unreadable = f'; {broken} images of this process cannot be read, their maps are uniform' if broken else ''
         runner.logger.info(
-            f'saliency bank: done in {timedelta(seconds=round(spent))}, {info.images / spent:.0f} images/s'
-            f'{unreadable}'
+            f'saliency bank: done in {timedelta(seconds=round(spent))}, {info.images / spent:.0f} images/s{unreadable}'
         )
 
     def _write_share(self, path: Path, model, images: Dataset, rows: range, workers: int, rank: int) -> int:
@@ -294,15 +291,3 @@ def _collate(samples: list) -> tuple[list[int], torch.Tensor, list[bool]]:
 
 def _unwrapped(model):
     return model.module if is_model_wrapper(model) else model
-
-
-@contextmanager
-def _generators_untouched() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

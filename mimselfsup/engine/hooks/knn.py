@@ -1,10 +1,7 @@
 """k-NN accuracy while the model trains."""
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
@@ -21,6 +18,8 @@ from mimselfsup.evaluation.data import (
 from mimselfsup.evaluation.features import FEATURES, Features, collect_features, encode_features
 from mimselfsup.evaluation.knn import DEFAULT_TEMPERATURE, clip_ks, knn_accuracy, nearest_neighbours
 from mimselfsup.registry import HOOKS
+
+from .generators import generators_untouched
 
 
 @HOOKS.register_module()
@@ -71,7 +70,7 @@ class KNNHook(Hook):
         if problem:
             runner.logger.info(f'KNNHook: off, {problem} (wanted: train/<class>/* and val/<class>/*)')
             return
-        with _generators_untouched():
+        with generators_untouched():
             train, val = build_eval_datasets(runner.cfg, data_root)
             # One image now, so that what cannot work fails before the training and not hours into it.
             self._features(self._model(runner), Subset(val, [0]), alone=True)
@@ -82,7 +81,7 @@ class KNNHook(Hook):
         if self._datasets is None:
             return
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):
-            with _generators_untouched():
+            with generators_untouched():
                 self._score(runner)
 
     def _score(self, runner: Runner) -> None:
@@ -123,7 +122,6 @@ class KNNHook(Hook):
         workers = 0 if alone else self.workers
         loader = build_eval_loader(dataset, self.batch_size, workers, rank, world_size)
         modes = {module: module.training for module in model.modules()}
-        model.eval()
         try:
             found = collect_features(
                 loader, lambda batch: encode_features(model, batch, (self.feature,)), progress=False
@@ -132,13 +130,3 @@ class KNNHook(Hook):
             for module, training in modes.items():
                 module.training = training
         return found[self.feature]
-
-
-@contextmanager
-def _generators_untouched() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)

@@ -261,7 +261,8 @@ def run_block(
     mixed = attn.proj(mixed.transpose(1, 2).reshape(batch, count, attn.embed_dims))
     row = None
     if cls_row:
-        with torch.no_grad():
+        # Ties are likely at 16 bits, and whoever ranks by this row would break them by chance.
+        with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
             logits = (query[:, :, :1].float() @ key.float().transpose(-2, -1)).squeeze(2)
             logits = logits / math.sqrt(attn.head_dims)
             if bias is not None:

@@ -30,8 +30,7 @@ class AttentionGuidedMasking(BaseMasking):
             )
         if not 0 <= p <= 1:
             raise ValueError(
-                f'AttentionGuidedMasking: p={p}, must lie in [0, 1]; it is the probability that a candidate is '
-                f'hidden'
+                f'AttentionGuidedMasking: p={p}, must lie in [0, 1]; it is the probability that a candidate is hidden'
             )
         self.num = int(num)
         self.p = p

@@ -183,9 +183,7 @@ class AttentionBank:
         if self._maps is None:  # after a copy or a pickle
             self._maps = open_maps(path, shape)
         if len(indices) and not 0 <= indices.min() <= indices.max() < shape[0]:
-            raise ValueError(
-                f'AttentionBank: sample_idx runs to {indices.max()}, but {path} holds {shape[0]} maps'
-            )
+            raise ValueError(f'AttentionBank: sample_idx runs to {indices.max()}, but {path} holds {shape[0]} maps')
         rows = torch.from_numpy(np.asarray(self._maps[indices]))
         unmap_pages(self._maps)
         return rows

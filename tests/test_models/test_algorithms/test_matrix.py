@@ -76,9 +76,7 @@ def refusal(host: str, strategy: str, source: str) -> str | None:
 
 
 def model_config(host, strategy, source):
-    return dict(
-        type='MaskedImageModeling', masking=STRATEGIES[strategy], saliency=SOURCES[source], **HOSTS[host]
-    )
+    return dict(type='MaskedImageModeling', masking=STRATEGIES[strategy], saliency=SOURCES[source], **HOSTS[host])
 
 
 def samples(count):
@@ -117,9 +115,7 @@ def test_combination(host, strategy, source, tmp_path):
     optimizer.step()
     assert losses['loss_reconstruction'].isfinite() and losses['loss_reconstruction'] > 0
     assert 0 < losses['masked_fraction'] <= 0.75
-    moved = [
-        not torch.equal(old, new) for old, new in zip(before, model.decoder.parameters(), strict=True)
-    ]
+    moved = [not torch.equal(old, new) for old, new in zip(before, model.decoder.parameters(), strict=True)]
     assert any(moved) and all(parameter.isfinite().all() for parameter in model.parameters())
 
 

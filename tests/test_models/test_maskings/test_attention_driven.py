@@ -106,9 +106,7 @@ def simulated() -> torch.Tensor:
     return torch.from_numpy(places)
 
 
-@pytest.mark.parametrize(
-    ('throw', 'thrown_places'), [('middle', range(5, 9)), ('low', range(8, 12)), ('random', None)]
-)
+@pytest.mark.parametrize(('throw', 'thrown_places'), [('middle', range(5, 9)), ('low', range(8, 12)), ('random', None)])
 def test_inclusion_probabilities_are_those_of_sequential_draws(simulated, throw, thrown_places):
     rows = 20000
     mask = mask_rows(WEIGHTS, rows, grid=(3, 4), seed=1, mask_ratio=5 / 12, throw_ratio=4 / 12, throw=throw)
@@ -177,8 +175,7 @@ def test_one_dominant_patch_is_masked_almost_surely_and_any_other_order_stays_po
 def test_scale_does_not_matter(scale):
     saliency = torch.rand(50, 24, generator=generator(1))
     ours, scaled = (
-        AttentionDrivenMasking(0.4, 0.3)((4, 6), 50, values, generator())
-        for values in (saliency, saliency * scale)
+        AttentionDrivenMasking(0.4, 0.3)((4, 6), 50, values, generator()) for values in (saliency, saliency * scale)
     )
     assert torch.equal(ours.masked, scaled.masked)
     assert torch.equal(ours.thrown, scaled.thrown)

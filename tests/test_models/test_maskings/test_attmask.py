@@ -150,9 +150,7 @@ def test_hints_where_fewer_are_hidden_than_may_be_shown():
 
 def test_no_hint_on_a_small_grid():
     weights = saliency(5, 36)
-    mask = AttMask('hint', 0.05, show_ratio=0.1)(
-        (6, 6), 5, weights
-    )  # floor(0.36) hints, fewer hidden than candidates
+    mask = AttMask('hint', 0.05, show_ratio=0.1)((6, 6), 5, weights)  # floor(0.36) hints, fewer hidden than candidates
     assert torch.equal(mask.masked, extreme(weights, 1, largest=True))
     assert mask.num_masked == 1
 

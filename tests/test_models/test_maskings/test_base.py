@@ -175,9 +175,7 @@ def test_missing_saliency(case):
 def test_saliency_that_is_no_weight(case, bad):
     saliency = torch.rand(3, 24)
     saliency[1, 5] = saliency[2, 0] = bad
-    message = (
-        rf'2 of 72 saliency values are NaN, infinite or negative, the first is {bad:.1f}.* in row 1 at patch 5'
-    )
+    message = rf'2 of 72 saliency values are NaN, infinite or negative, the first is {bad:.1f}.* in row 1 at patch 5'
     with pytest.raises(ValueError, match=message):
         MASKINGS.build(CASES[case])((4, 6), 3, saliency)
 
@@ -201,9 +199,7 @@ def test_saliency_of_half_precision_is_ranked_in_single():
 
 def test_saliency_of_the_wrong_shape():
     masking = MASKINGS.build(CASES['attmask-high'])
-    with pytest.raises(
-        ValueError, match=r'AttMask: saliency is \(2, 25\), expected \(2, 24\): drop the class column'
-    ):
+    with pytest.raises(ValueError, match=r'AttMask: saliency is \(2, 25\), expected \(2, 24\): drop the class column'):
         masking((4, 6), 2, torch.rand(2, 25))
     with pytest.raises(ValueError, match=r'saliency is \(3, 24\), expected \(2, 24\)$'):
         masking((4, 6), 2, torch.rand(3, 24))

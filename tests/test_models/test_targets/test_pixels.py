@@ -8,7 +8,9 @@ def test_order_inside_a_patch_is_row_column_channel():
     patches = patchify(images, (2, 2))
     assert patches.shape == (2, 6, 12)
     # patch 4 is row 1, column 1 of the 2 x 3 grid: pixels [2:4, 2:4]
-    assert patches[1, 4].tolist() == [images[1, c, 2 + r, 2 + k].item() for r in (0, 1) for k in (0, 1) for c in range(3)]
+    assert patches[1, 4].tolist() == [
+        images[1, c, 2 + r, 2 + k].item() for r in (0, 1) for k in (0, 1) for c in range(3)
+    ]
     assert torch.equal(unpatchify(patches, (2, 3), (2, 2)), images)
 
 

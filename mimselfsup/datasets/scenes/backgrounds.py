@@ -9,9 +9,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from .shapes import muted
-
-CONTRAST = 0.5  # of what the first colour is mixed with
+CONTRAST = 0.25  # of what the first colour is mixed with; quieter than the objects, whose texture is to be found
 
 
 def _smooth_noise(size: int, cells: int, rng: np.random.Generator) -> np.ndarray:
@@ -61,7 +59,7 @@ class DrawnBackgrounds:
     def draw(self, split: str, size: int, rng: np.random.Generator) -> np.ndarray:
         """RGB uint8 (size, size, 3): two fields, of kinds chosen at random, mix three random colours."""
         first, second = (KINDS[rng.integers(len(KINDS))](size, rng)[..., None].clip(0, 1) for _ in range(2))
-        colours = muted(rng.uniform(0, 255, (3, 3))).astype(np.float32)
+        colours = rng.uniform(0, 255, (3, 3)).astype(np.float32)
         colours[1:] = colours[0] + CONTRAST * (colours[1:] - colours[0])
         mixed = colours[0] + first * (colours[1] - colours[0])
         mixed += 0.5 * second * (colours[2] - mixed)

@@ -8,7 +8,7 @@ import numpy as np
 SPLITS = ('train', 'val')
 MIN_SIZE = 24  # below it, the textures of the drawn world are finer than a pixel
 
-MAIN_SIDE = (0.38, 0.68)  # nominal side of the main object, as a share of the picture's
+MAIN_SIDE = (0.45, 0.7)  # nominal side of the main object, as a share of the picture's
 OTHER_SIDE = (0.3, 0.5)  # of a further object, as a share of the main object's
 MAIN_SEEN = 0.85  # share of the main object that the others leave visible, at least
 OTHER_SEEN = 0.5

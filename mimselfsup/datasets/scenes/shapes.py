@@ -18,7 +18,6 @@ Texture = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 MAX_ROTATION = 180.0  # degrees to either side: pixels in their places must not tell the class
 AREA = 2.2  # of each shape, of the 4 of the square; the longest one then reaches 1.3 in one direction
 REACH = 1.6  # no corner of a shape is farther from its centre
-SATURATION = 0.6  # of all colours; stronger ones, which say nothing of the class, drown what does
 COLOUR_CONTRAST = 0.4  # least difference in luminance, of 1, between the two colours of an object
 
 
@@ -185,12 +184,6 @@ def drawn_classes(count: int) -> dict[str, tuple[str, str]]:
     return {f'{texture}_{shape}': (texture, shape) for texture, shape in sorted(pairs)}
 
 
-def muted(colours: np.ndarray) -> np.ndarray:
-    """(..., 3) RGB colours moved towards the grey of their luminance."""
-    grey = colours @ np.array([0.299, 0.587, 0.114])
-    return grey[..., None] + SATURATION * (colours - grey[..., None])
-
-
 def luminance(colour: np.ndarray) -> float:
     """Of an RGB colour in [0, 255], in [0, 1] (Rec. 601)."""
     return float(colour @ (0.299, 0.587, 0.114)) / 255
@@ -199,7 +192,7 @@ def luminance(colour: np.ndarray) -> float:
 def contrasting_colours(rng: np.random.Generator) -> np.ndarray:
     """(2, 3) RGB in [0, 255]; either may be the lighter one."""
     while True:
-        pair = muted(rng.uniform(0, 255, (2, 3)))
+        pair = rng.uniform(0, 255, (2, 3))
         if abs(luminance(pair[0]) - luminance(pair[1])) >= COLOUR_CONTRAST:
             return pair
 

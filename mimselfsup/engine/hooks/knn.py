@@ -122,6 +122,7 @@ class KNNHook(Hook):
         workers = 0 if alone else self.workers
         loader = build_eval_loader(dataset, self.batch_size, workers, rank, world_size)
         modes = {module: module.training for module in model.modules()}
+        model.eval()
         try:
             found = collect_features(
                 loader, lambda batch: encode_features(model, batch, (self.feature,)), progress=False

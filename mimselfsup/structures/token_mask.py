@@ -106,7 +106,9 @@ class TokenMask:
         return TokenSubset(index, valid)
 
     def chunk(self, pieces: int) -> list['TokenMask']:
-        """The mask of rows ``[0, B / pieces)``, of the next ones, and so on."""
+        """The mask of rows ``[0, B / pieces)``, of the next ones, and so on. ``pieces`` must divide B."""
+        if pieces < 1 or len(self.masked) % pieces:
+            raise ValueError(f'TokenMask: {len(self.masked)} rows cannot be cut into {pieces} equal pieces')
         return [
             TokenMask(masked, thrown, self.num_masked, self.num_thrown)
             for masked, thrown in zip(self.masked.chunk(pieces), self.thrown.chunk(pieces), strict=True)

@@ -107,7 +107,16 @@ def curves_figure(runs: Mapping[str, Mapping[str, Curve]], smoothing: float | No
                         panel.plot(steps, values, color=colour, alpha=0.25, linewidth=0.6)
                     values = smooth(values, span)
                 marker = 'o' if len(values) <= 40 and title not in ('loss', 'learning rate') else None
-                panel.plot(steps, values, color=colour, linewidth=1.2, label=label, marker=marker, markersize=2.5)
+                panel.plot(
+                    steps,
+                    values,
+                    color=colour,
+                    linewidth=1.2,
+                    label=label,
+                    marker=marker,
+                    markersize=2.5,
+                    clip_on=marker is None,  # the last point lies on the edge
+                )
                 finite.append(values[np.isfinite(values)])
         _dress(panel, f'{title} [$10^{{{exponent}}}$]' if exponent else title)
         panel.set_xlim(0, last)

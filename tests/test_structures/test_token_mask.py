@@ -130,3 +130,8 @@ def test_cached_subsets_do_not_make_a_mask_mutable():
 def test_wrong_tensors(masked, thrown, message):
     with pytest.raises(ValueError, match=message):
         TokenMask(masked, thrown)
+
+
+def test_refuses_pieces_that_do_not_divide_the_rows():
+    with pytest.raises(ValueError, match='5 rows cannot be cut into 4 equal pieces'):
+        TokenMask.none(5, 4).chunk(4)

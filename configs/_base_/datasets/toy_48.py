@@ -10,8 +10,8 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 train_dataloader = dict(
-    batch_size=128,
-    num_workers=1,
+    batch_size=64,
+    num_workers=2,
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,

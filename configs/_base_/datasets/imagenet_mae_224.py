@@ -9,6 +9,22 @@ data_preprocessor = dict(
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
 )
+train_pipeline = [
+    dict(type='mimselfsup.SeedSample'),
+    dict(type='mimselfsup.LoadImage'),
+    dict(
+        type='mimselfsup.RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(0.2, 1.0),
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='mmpretrain.RandomFlip', prob=0.5),
+    dict(
+        type='mmpretrain.PackInputs',
+        meta_keys=('sample_idx', 'img_path', 'crop_box', 'crop_source', 'flip', 'flip_direction'),
+    ),
+]
 train_dataloader = dict(
     batch_size=512,
     num_workers=8,
@@ -21,21 +37,6 @@ train_dataloader = dict(
         type='mimselfsup.ImageFolder',
         data_root='data/imagenet',
         split='train',
-        pipeline=[
-            dict(type='mimselfsup.SeedSample'),
-            dict(type='mimselfsup.LoadImage'),
-            dict(
-                type='mimselfsup.RandomResizedCrop',
-                scale=224,
-                crop_ratio_range=(0.2, 1.0),
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='mmpretrain.RandomFlip', prob=0.5),
-            dict(
-                type='mmpretrain.PackInputs',
-                meta_keys=('sample_idx', 'img_path', 'crop_box', 'crop_source', 'flip', 'flip_direction'),
-            ),
-        ],
+        pipeline=train_pipeline,
     ),
 )

@@ -27,4 +27,4 @@ optim_wrapper, param_scheduler, train_cfg = adamw_cosine(
     epochs=100, warmup_epochs=5, base_lr=8e-3, batch_size=64, lr_unit=256, betas=(0.9, 0.95), weight_decay=0.05
 )
 auto_scale_lr = dict(base_batch_size=64)
-custom_hooks = [*_base_.custom_hooks, dict(type='mimselfsup.KNNHook', interval=25, feature='cls')]
+custom_hooks = [*_base_.custom_hooks, dict(type='mimselfsup.KNNHook', interval=25)]

@@ -7,6 +7,7 @@ finished are not repeated; --fresh starts over. --data takes a folder of your ow
 """
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -30,14 +31,13 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def step(title: str, *command: str | Path) -> float:
+def step(title: str, *command: str | Path, threads: int | None = None) -> float:
     """Runs a tool of this folder, showing its command line; its duration in seconds. Exits with its code if it
     fails."""
     shown = shlex.join(['python', *map(str, command)])
     print(f'\n== {title}\n$ {shown}', flush=True)
     start = time.time()
-    # One thread: models of this size lose more than they gain by sharing an operation between cores.
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)} if threads else None
     code = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env=environment).returncode
     if code:
         print(f'error: "{title}" ended with code {code}; the command is the one above', file=sys.stderr)
@@ -69,7 +69,8 @@ def main() -> None:
     if args.epochs:
         options += [f'train_cfg.max_epochs={args.epochs}', f'param_scheduler.1.end={args.epochs}']
     train = ['tools/train.py', args.config, '--data', data, '--work-dir', args.out, '--resume']
-    durations['pre-training'] = step('Pre-training without labels', *train, '--cfg-options', *options)
+    # One thread: a model of this size loses more than it gains by sharing an operation between cores.
+    durations['pre-training'] = step('Pre-training without labels', *train, '--cfg-options', *options, threads=1)
     checkpoint = args.out / (out / 'last_checkpoint').read_text().strip()
     results = args.out / 'results.json'
     durations['evaluation'] = step(
@@ -94,11 +95,9 @@ def main() -> None:
 
     print(f'\n== What came out, in {(time.time() - start) / 60:.1f} minutes', flush=True)
     print('   '.join(f'{name} {seconds:.0f} s' for name, seconds in durations.items()), flush=True)
-    # The features are cached, so this only prints the table again.
-    step(
-        'Pre-trained against random init against raw pixels',
-        *('tools/evaluate.py', 'knn,linear', args.config, checkpoint, '--data', data, '--out', results),
-    )
+    from mimselfsup.apis import format_table  # late: it takes seconds, and all else runs in processes of its own
+
+    print('\n' + format_table(json.loads((ROOT / results).read_text())))
     print(
         f'\nWhere to look: {args.out}/pictures/*.png   what the model hides, fills in and attends to\n'
         f'               {results}   every number of the table\n'

@@ -72,9 +72,10 @@ class MaskedViT(VisionTransformer):
         self.out_channels = self.embed_dims
         if hidden == 'replace':
             self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
-        if position != 'learned':
-            self.pos_embed.requires_grad_(False)
+        if position == 'shared_relative':
+            self.pos_embed = None
         if position == 'sincos':
+            self.pos_embed.requires_grad_(False)
             self.pos_embed.data = sincos_positions(self.patch_resolution, self.embed_dims, self.num_extra_tokens)
         self.rel_pos_bias = None
         if position == 'shared_relative':
@@ -86,7 +87,7 @@ class MaskedViT(VisionTransformer):
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             super().init_weights()
             return
-        fixed = None if self.position == 'learned' else self.pos_embed.detach().clone()
+        fixed = self.pos_embed.detach().clone() if self.position == 'sincos' else None
         super().init_weights()
         if fixed is not None:
             self.pos_embed.data.copy_(fixed)
@@ -190,9 +191,17 @@ class MaskedViT(VisionTransformer):
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         """(1, E + N, D) for any grid, resized as in forward(); zeros where only relative positions are used."""
+        if self.pos_embed is None:
+            return self.patch_embed.projection.weight.new_zeros(
+                1, self.num_extra_tokens + grid[0] * grid[1], self.embed_dims
+            )
         return resize_pos_embed(
             self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
         )
+
+    def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args) -> None:
+        if self.pos_embed is not None:  # else a position embedding in a checkpoint stays an unexpected key
+            super()._prepare_pos_embed(state_dict, prefix, *args)
 
     def _attention_bias(
         self, grid: tuple[int, int], index: Tensor | None = None, valid: Tensor | None = None

@@ -217,7 +217,7 @@ def format_table(report: Mapping[str, Any]) -> str:
         name = f'{row["model"]} ({seeds} seeds)' if seeds > 1 else row['model']
         cells = [name, row['feature']]
         if ks:
-            knn = row['knn']
+            knn = {int(k): values for k, values in row['knn'].items()}  # JSON has made strings of them
             cells += [_cell(knn[k], 'top1') for k in ks]
             if with_top5:
                 best = best_k(knn)

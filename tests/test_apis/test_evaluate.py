@@ -1,3 +1,4 @@
+import json
 import statistics
 
 import pytest
@@ -150,6 +151,7 @@ def test_table_is_aligned_and_says_chance_spread_and_best_k():
             ),
         ],
     )
+    assert format_table(json.loads(json.dumps(report))) == format_table(report)  # as tools/demo.py reads it
     lines = format_table(report).splitlines()
     assert lines[0] == 'pictures: 50 training and 20 validation images, 10 classes, chance 10.0 %'
     table = [line.split('  ') for line in lines[2:]]

@@ -11,7 +11,7 @@ import sys
 from mmengine.config import DictAction
 
 from mimselfsup.engine import Runner
-from mimselfsup.engine.launch import is_user_error, load_config, prepare_config
+from mimselfsup.engine.launch import load_config, prepare_config, report_user_error
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,13 +52,7 @@ def main() -> int:
         building = False
         runner.train()
     except Exception as error:
-        if os.environ.get('MIMSELFSUP_DEBUG') == '1' or not is_user_error(error, building):
-            raise
-        if os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':  # once is enough
-            # str() of a KeyError is the repr of its message.
-            message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            print(f'error: {message}', file=sys.stderr)
-        return 2
+        return report_user_error(error, building)
     return 0
 
 

@@ -6,6 +6,7 @@ and what is allowed.
 """
 
 import os
+import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -83,6 +84,17 @@ def is_user_error(error: Exception, before_training: bool) -> bool:
     raised_in = frames[-1][0].f_globals.get('__name__', '') if frames else ''
     ours = raised_in.split('.')[0] in ('mimselfsup', '__main__')  # or the tool itself
     return ours or (before_training and raised_in.split('.')[0] in ('mmengine', 'mmpretrain', 'mmdet', 'mmseg'))
+
+
+def report_user_error(error: Exception, before_training: bool) -> int:
+    """Prints a mistake of the user as one line and returns the exit code; raises what is none, or in debugging."""
+    if os.environ.get('MIMSELFSUP_DEBUG') == '1' or not is_user_error(error, before_training):
+        raise error
+    if os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':  # once is enough
+        # str() of a KeyError is the repr of its message.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f'error: {message}', file=sys.stderr)
+    return 2
 
 
 # ----------------------------------------------------------------------------------------------- steps

@@ -32,18 +32,22 @@ class TokenMask:
     encoder, decoder nor loss. Only patch tokens count: [CLS] and other extra tokens are never in a mask.
 
     ``num_masked`` and ``num_thrown`` may be given by a strategy that hides the same number in every row
-    and knows it on the host; then nothing has to be read back from the device. They are trusted.
+    and knows it on the host; then nothing has to be read back from the device. So may ``masked_per_row``, where
+    rows differ. They are trusted.
     """
 
     masked: Tensor
     thrown: Tensor | None = None
     num_masked: int | None = field(default=None, repr=False)
     num_thrown: int | None = field(default=None, repr=False)
+    masked_per_row: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.thrown is None:
             object.__setattr__(self, 'thrown', torch.zeros_like(self.masked))
             object.__setattr__(self, 'num_thrown', 0)
+        if self.num_masked is not None:
+            object.__setattr__(self, 'masked_per_row', (self.num_masked,) * len(self.masked))
         for name in ('masked', 'thrown'):
             value = getattr(self, name)
             if value.dtype != torch.bool or value.ndim != 2:
@@ -77,6 +81,11 @@ class TokenMask:
         return {'thrown': (0, 0), **counts}
 
     @cached_property
+    def throws_nothing(self) -> bool:
+        """Whether all tokens are kept. Waits for the device only where tokens may be thrown in unknown number."""
+        return self.num_thrown == 0 or self.counts['thrown'] == (0, 0)
+
+    @cached_property
     def masked_subset(self) -> TokenSubset:
         return self._subset('masked')
 
@@ -91,9 +100,51 @@ class TokenMask:
     @cached_property
     def masked_in_kept(self) -> TokenSubset:
         """The masked tokens, counted among those of ``kept_subset``: where an encoder that threw has them."""
-        if self.counts['thrown'] == (0, 0):
+        if self.throws_nothing:
             return self.masked_subset
         return self._gather_index('masked', self.masked.gather(1, self.kept_subset.index))
+
+    @property
+    def _total_masked(self) -> int | None:
+        return None if self.masked_per_row is None else sum(self.masked_per_row)
+
+    @cached_property
+    def masked_places(self) -> Tensor:
+        """(T,) int64, ascending: the masked tokens of the whole batch, as places in the flattened (B * N).
+
+        Where rows differ this is what a layer over masked tokens should see: no padding. Waits for the device
+        unless the strategy gave a count.
+        """
+        return _places(self.masked, self._total_masked)
+
+    @cached_property
+    def masked_places_in_kept(self) -> Tensor:
+        """Like ``masked_places``, in the flattened (B * K) of the tokens of ``kept_subset``."""
+        if self.throws_nothing:
+            return self.masked_places
+        kept = self.kept_subset
+        member = self.masked.gather(1, kept.index)
+        return _places(member if kept.valid is None else member & kept.valid, self._total_masked)
+
+    def coarsened(self, grid: tuple[int, int], cells: int) -> 'TokenMask':
+        """The mask of a grid whose tokens are squares of ``cells`` x ``cells`` of this one (Swin's output).
+
+        A square is masked, or thrown, if all of it is; a strategy with a multiple of ``cells`` as its unit
+        hides whole squares only. Raises ValueError if the squares do not tile ``grid`` (h, w).
+        """
+        if cells == 1:
+            return self
+        height, width = grid
+        if height % cells or width % cells or height * width != self.masked.shape[1]:
+            raise ValueError(
+                f'TokenMask: squares of {cells} do not tile a grid of {grid}, {self.masked.shape[1]} tokens'
+            )
+
+        def whole(member: Tensor) -> Tensor:
+            squares = member.view(len(member), height // cells, cells, width // cells, cells)
+            return squares.all(4).all(2).flatten(1)
+
+        return TokenMask(whole(self.masked), whole(self.thrown), num_thrown=0 if self.num_thrown == 0 else None)
 
     def _subset(self, kind: str) -> TokenSubset:
         return self._gather_index(kind, getattr(self, kind))
@@ -109,12 +160,32 @@ class TokenMask:
         """The mask of rows ``[0, B / pieces)``, of the next ones, and so on. ``pieces`` must divide B."""
         if pieces < 1 or len(self.masked) % pieces:
             raise ValueError(f'TokenMask: {len(self.masked)} rows cannot be cut into {pieces} equal pieces')
+        size = len(self.masked) // pieces
+        known = self.masked_per_row
         return [
-            TokenMask(masked, thrown, self.num_masked, self.num_thrown)
-            for masked, thrown in zip(self.masked.chunk(pieces), self.thrown.chunk(pieces), strict=True)
+            TokenMask(
+                self.masked[start : start + size],
+                self.thrown[start : start + size],
+                self.num_masked,
+                self.num_thrown,
+                known and known[start : start + size],
+            )
+            for start in range(0, len(self.masked), size)
         ]
 
     @classmethod
     def none(cls, batch_size: int, num_tokens: int, device: torch.device | str | None = None) -> 'TokenMask':
         """Nothing masked, nothing thrown."""
         return cls(torch.zeros(batch_size, num_tokens, dtype=torch.bool, device=device), num_masked=0)
+
+
+def _places(member: Tensor, total: int | None) -> Tensor:
+    """Where ``member``, bool (B, N), holds in its flattened form; ``total`` is how often, None to count."""
+    member = member.flatten()
+    if total is None:
+        return member.nonzero().squeeze(1)
+    # nonzero() has to tell the host how much it found. Here each finds its place in the answer by itself;
+    # those that do not belong there share the one behind the end.
+    place = torch.where(member, member.cumsum(0) - 1, total)
+    found = torch.zeros(total + 1, dtype=torch.int64, device=member.device)
+    return found.scatter_(0, place, torch.arange(len(member), device=member.device))[:total]

@@ -135,3 +135,45 @@ def test_wrong_tensors(masked, thrown, message):
 def test_refuses_pieces_that_do_not_divide_the_rows():
     with pytest.raises(ValueError, match='5 rows cannot be cut into 4 equal pieces'):
         TokenMask.none(5, 4).chunk(4)
+
+
+def test_places_of_masked_tokens_in_the_flattened_batch():
+    masked = torch.tensor([[0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 0]]).bool()
+    for known in (None, (2, 0, 3)):
+        mask = TokenMask(masked, masked_per_row=known)
+        assert mask.masked_places.tolist() == [1, 3, 8, 9, 10]
+    assert TokenMask(torch.zeros(2, 3, dtype=torch.bool), masked_per_row=(0, 0)).masked_places.tolist() == []
+    assert TokenMask(masked[:1], num_masked=2).masked_per_row == (2,)
+
+
+@pytest.mark.parametrize('known', [None, (2, 0, 3)])
+def test_places_of_masked_tokens_among_those_kept(known):
+    masked = torch.tensor([[0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 0]]).bool()
+    thrown = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]).bool()
+    mask = TokenMask(masked, thrown, masked_per_row=known)
+    tokens = torch.arange(12).view(3, 4, 1)
+    kept = mask.kept_subset.gather(tokens).flatten()
+    assert (
+        kept[mask.masked_places_in_kept].tolist() == tokens.flatten()[mask.masked_places].tolist() == [1, 3, 8, 9, 10]
+    )
+
+
+def test_knowing_the_total_nothing_waits_for_the_device():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        masked = torch.zeros(2, 8, dtype=torch.bool, device='cuda')
+        mask = TokenMask(masked, masked_per_row=(1, 2))
+        assert mask.masked_places.shape == mask.masked_places_in_kept.shape == (3,)
+
+
+def test_squares_of_a_grid_are_masked_where_all_of_them_is():
+    masked = torch.tensor(
+        [[1, 1, 0, 1, 0, 0], [1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 1]],
+    ).bool()
+    coarse = TokenMask(masked.view(1, 24)).coarsened((4, 6), 2)
+    assert coarse.masked.view(2, 3).tolist() == [[True, False, False], [False, True, False]]
+    same = TokenMask(masked.view(1, 24))
+    assert same.coarsened((4, 6), 1) is same
+    with pytest.raises(ValueError, match=r'squares of 4 do not tile a grid of \(4, 6\)'):
+        same.coarsened((4, 6), 4)

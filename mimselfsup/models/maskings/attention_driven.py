@@ -12,6 +12,7 @@ from .base import (
     ranks,
     share_to_count,
     spread_units,
+    sum_units,
     unit_grid,
 )
 
@@ -94,7 +95,7 @@ class AttentionDrivenMasking(BaseMasking):
 
         peak = saliency.amax(1, keepdim=True)
         weights = torch.where(peak > 0, saliency / peak, 1.0)
-        weights = weights.view(batch_size, cells[0], self.unit, cells[1], self.unit).sum((2, 4)).flatten(1)
+        weights = sum_units(weights, cells, self.unit)
         weights = weights.maximum(FLOOR * weights.mean(1, keepdim=True))
         # Sequential draws with these weights = descending log weight + Gumbel noise (Plackett-Luce).
         gumbel = -torch.empty_like(weights).exponential_(generator=generator).log()

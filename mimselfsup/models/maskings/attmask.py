@@ -6,7 +6,16 @@ from torch import Generator, Tensor
 from mimselfsup.registry import MASKINGS
 from mimselfsup.structures import TokenMask
 
-from .base import BaseMasking, check_share, ranks, saliency_ranks, share_to_count
+from .base import (
+    BaseMasking,
+    check_share,
+    ranks,
+    saliency_ranks,
+    share_to_count,
+    spread_units,
+    sum_units,
+    unit_grid,
+)
 
 MODES = ('high', 'low', 'hint')
 
@@ -27,6 +36,8 @@ class AttMask(BaseMasking):
             ``mask_ratio``, independently of r, as the released code does; 'same' takes r itself, as a comment
             there has it.
         show_max: 'hint' only. Share of the patches, from the most salient down, among which hints are chosen.
+        unit: side of the square of patches that is ranked, by the sum of its saliency, and hidden or shown as one; N is
+            then the number of units.
 
     Equally salient patches are ordered at random, so that a constant map gives uniformly random masks and
     not the upper rows of the image. 'low' is the other end of the same order.
@@ -46,6 +57,7 @@ class AttMask(BaseMasking):
         mask_prob: float = 1.0,
         show_ratio: float | tuple[float, float] | str | None = None,
         show_max: float = 0.1,
+        unit: int = 1,
     ) -> None:
         super().__init__(mask_prob)
         if mode not in MODES:
@@ -62,17 +74,20 @@ class AttMask(BaseMasking):
         if not 0 <= show_max <= 1:
             raise ValueError(f'AttMask: show_max={show_max}, must lie in [0, 1]; it is a share of the patches')
         self.show_max = show_max
+        self.unit = unit
 
     def draw(self, grid, batch_size, saliency, generator, device):
+        cells = unit_grid('AttMask', grid, self.unit)
+        saliency = sum_units(saliency, cells, self.unit)
         total = saliency.shape[1]
         ratio = _draw_share(self.mask_ratio, generator)
         hidden = _count(ratio, total)
         rank = saliency_ranks(saliency, generator)
         if self.mode == 'low':
-            return TokenMask(rank >= total - hidden, num_masked=_known(hidden))
+            return self._mask(rank >= total - hidden, cells, hidden)
         masked = rank < hidden
         if self.mode == 'high':
-            return TokenMask(masked, num_masked=_known(hidden))
+            return self._mask(masked, cells, hidden)
 
         show = ratio if self.one_draw else _draw_share(self.show_ratio, generator)
         candidates = share_to_count(self.show_max, total)
@@ -82,7 +97,12 @@ class AttMask(BaseMasking):
         known = None
         if isinstance(hidden, int) and isinstance(hints, int) and (hints == 0 or hidden >= candidates):
             known = hidden - hints  # otherwise a hint may fall on a patch that was not hidden
-        return TokenMask(masked & ~shown, num_masked=known)
+        return self._mask(masked & ~shown, cells, known)
+
+    def _mask(self, units: Tensor, cells: tuple[int, int], count: int | Tensor | None) -> TokenMask:
+        """``units``, bool (B, cells), of which ``count`` are True in each row."""
+        known = count * self.unit**2 if isinstance(count, int) else None
+        return TokenMask(spread_units(units, cells, self.unit), num_masked=known)
 
 
 def _draw_share(bounds: tuple[float, float], generator: Generator | None) -> float | Tensor:
@@ -102,7 +122,3 @@ def _count(share: float | Tensor, total: int) -> int | Tensor:
     if isinstance(share, Tensor):
         return (share * total + 1e-6).floor().long()
     return share_to_count(share, total)
-
-
-def _known(count: int | Tensor) -> int | None:
-    return count if isinstance(count, int) else None

@@ -103,9 +103,17 @@ class BaseMasking:
         """Leaves a row unmasked with probability 1 - mask_prob."""
         if self.mask_prob >= 1:
             return mask
-        rows = len(mask.masked)
-        on = torch.rand(rows, 1, generator=generator, device=mask.masked.device) < self.mask_prob
-        return TokenMask(mask.masked & on, mask.thrown & on, num_thrown=0 if mask.num_thrown == 0 else None)
+        device = mask.masked.device
+        host = generator is None or generator.device.type == 'cpu'
+        # Drawn on the host where that is possible, which then knows how many tokens are masked.
+        drawn = torch.rand(len(mask.masked), 1, generator=generator, device='cpu' if host else device)
+        on = drawn < self.mask_prob
+        known = None
+        if host and mask.masked_per_row is not None:
+            known = tuple(count * flag for count, flag in zip(mask.masked_per_row, on[:, 0].tolist(), strict=True))
+        on = on.to(device)
+        thrown = 0 if mask.num_thrown == 0 else None
+        return TokenMask(mask.masked & on, mask.thrown & on, num_thrown=thrown, masked_per_row=known)
 
 
 def check_saliency(owner: str, saliency: Tensor) -> None:
@@ -156,6 +164,13 @@ def unit_grid(owner: str, grid: tuple[int, int], unit: int) -> tuple[int, int]:
             f'both sides must be multiples of it'
         )
     return grid[0] // unit, grid[1] // unit
+
+
+def sum_units(saliency: Tensor, cells: tuple[int, int], unit: int) -> Tensor:
+    """(B, patches) -> (B, cells): the saliency of a unit is the sum over its patches."""
+    if unit == 1:
+        return saliency
+    return saliency.view(len(saliency), cells[0], unit, cells[1], unit).sum((2, 4)).flatten(1)
 
 
 def spread_units(units: Tensor, cells: tuple[int, int], unit: int) -> Tensor:

@@ -55,11 +55,14 @@ class RandomMasking(BaseMasking):
             hidden = share_to_count(low, total, self.count)
             masked = spread_units(hide_lowest(noise, hidden), cells, self.unit)
             return TokenMask(masked, num_masked=hidden * self.unit**2)
-        ratio = torch.empty(batch_size, 1, device=device).uniform_(low, high, generator=generator)
+        host = generator is None or generator.device.type == 'cpu'  # which then knows how many are hidden
+        ratio = torch.empty(batch_size, 1, device='cpu' if host else device).uniform_(low, high, generator=generator)
         exact = ratio * total
         counts = {'floor': exact.floor, 'ceil': exact.ceil, 'round': exact.round}[self.count]()
+        known = tuple(int(count) * self.unit**2 for count in counts[:, 0].tolist()) if host else None
+        counts = counts.to(device)
         rank = noise.argsort(1).argsort(1)
-        return TokenMask(spread_units(rank < counts, cells, self.unit))
+        return TokenMask(spread_units(rank < counts, cells, self.unit), masked_per_row=known)
 
 
 @MASKINGS.register_module()

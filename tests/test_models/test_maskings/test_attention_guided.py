@@ -34,6 +34,26 @@ def test_non_square_grid_with_a_remainder():
     assert torch.equal(mask.masked, lowest(saliency, 8))
 
 
+def test_units_are_ranked_by_their_sum():
+    saliency = torch.rand(10, 24, generator=generator())
+    mask = AttentionGuidedMasking(num=3, p=1, unit=2)((4, 6), 10, saliency)
+    sums = saliency.view(10, 2, 2, 3, 2).sum((2, 4)).flatten(1)  # (10, 6 units)
+    expected = lowest(sums, 2).view(10, 2, 1, 3, 1).expand(10, 2, 2, 3, 2).reshape(10, 24)
+    assert torch.equal(mask.masked, expected)
+    assert mask.num_masked == 8
+
+
+def test_published_share_of_swin_6_of_49_units_and_a_draw_for_each():
+    rows = 500
+    saliency = torch.rand(rows, 49, generator=generator())
+    patches = saliency.view(rows, 7, 1, 7, 1).expand(rows, 7, 8, 7, 8).reshape(rows, 56 * 56)
+    mask = AttentionGuidedMasking(unit=8, p=0.5)((56, 56), rows, patches, generator(1)).masked
+    units = mask.view(rows, 7, 8, 7, 8)[:, :, 0, :, 0].flatten(1)
+    assert not (units & ~lowest(saliency, 6)).any()
+    assert mask.sum() == 64 * units.sum()
+    assert abs(units.sum().item() - rows * 3) < 4 * math.sqrt(rows * 6 / 4)
+
+
 @pytest.mark.parametrize('p', [0.1, 0.6])
 def test_each_candidate_is_hidden_independently_with_probability_p(p):
     rows = 8000

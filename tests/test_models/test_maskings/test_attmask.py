@@ -38,6 +38,31 @@ def test_exact_set(mode, grid, ratio):
     assert mask.num_masked == hidden
 
 
+@pytest.mark.parametrize('mode', ['high', 'low'])
+def test_units_are_ranked_by_their_sum_and_counted(mode):
+    weights = saliency(12, 54)
+    mask = AttMask(mode, 0.4, unit=3)((6, 9), 12, weights)
+    sums = weights.view(12, 2, 3, 3, 3).sum((2, 4)).flatten(1)  # (12, 6 units)
+    expected = extreme(sums, 2, largest=mode == 'high')  # floor(0.4 * 6), where floor(0.4 * 54) / 9 is not whole
+    expected = expected.view(12, 2, 1, 3, 1).expand(12, 2, 3, 3, 3).reshape(12, 54)
+    assert torch.equal(mask.masked, expected)
+    assert mask.num_masked == 18
+
+
+def test_hints_are_whole_units_of_the_most_salient():
+    rows = 400
+    weights = saliency(1).repeat(rows, 1)
+    mask = AttMask('hint', 0.5, show_ratio=0.5, show_max=0.2, unit=2)(GRID, rows, weights, generator())
+    sums = weights[:1].view(1, 7, 2, 7, 2).sum((2, 4)).flatten(1)  # (1, 49 units)
+    units = mask.masked.view(rows, 7, 2, 7, 2)[:, :, 0, :, 0].flatten(1)
+    top24, top9 = (extreme(sums, count, largest=True)[0] for count in (24, 9))
+    assert mask.num_masked == 4 * (24 - 4)  # floor(0.1 * 49) hints
+    assert units[:, top24 & ~top9].all() and not units[:, ~top24].any()
+    shown = ~units[:, top9]
+    assert shown.sum(1).unique().tolist() == [4]
+    assert shown.any(0).all()  # any of them
+
+
 def test_the_share_is_floored_with_a_guard():
     assert AttMask(mask_ratio=0.1)(GRID, 1, saliency(1)).num_masked == 19  # 19.6
     assert AttMask(mask_ratio=0.29)((10, 10), 1, saliency(1, 100)).num_masked == 29  # 28.999999999999996

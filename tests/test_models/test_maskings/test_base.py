@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mimselfsup.models.maskings import BaseMasking, RandomMasking, share_to_count
-from mimselfsup.models.maskings.base import saliency_ranks
+from mimselfsup.models.maskings.base import saliency_ranks, sum_units
 from mimselfsup.registry import MASKINGS
 from mimselfsup.structures import TokenMask
 
@@ -26,7 +26,9 @@ CASES = {
     'attmask-hint-few-masked': dict(type='AttMask', mode='hint', mask_ratio=0.1, show_ratio=0.3, show_max=0.3),
     'attmask-gated': dict(type='AttMask', mode='high', mask_prob=0.5),
     'guided': dict(type='AttentionGuidedMasking', num=2, p=0.5),
+    'attmask-units': dict(type='AttMask', mode='hint', mask_ratio=0.5, show_ratio=0.5, show_max=0.5, unit=2),
     'guided-all': dict(type='AttentionGuidedMasking', num=4, p=1),
+    'guided-units': dict(type='AttentionGuidedMasking', num=2, p=0.5, unit=2),
     'driven': dict(type='AttentionDrivenMasking', mask_ratio=0.75),
     'driven-middle': dict(type='AttentionDrivenMasking', mask_ratio=0.45, throw_ratio=0.4),
     'driven-low': dict(type='AttentionDrivenMasking', mask_ratio=0.45, throw_ratio=0.4, throw='low'),
@@ -139,16 +141,20 @@ def test_a_gated_row_that_throws_nothing_leaves_that_known():
     assert RandomMasking(0.75, mask_prob=0.5)((4, 4), 8).num_thrown == 0
 
 
-@pytest.mark.parametrize('case', ['random', 'random-per-image', 'grid', 'block', 'block-per-image'])
+# What a strategy draws on the host, it knows without asking the device; a fake tensor cannot be asked at all.
+DRAWN_ON_HOST = [name for name, case in CASES.items() if case.get('mask_prob', 1) < 1 or name == 'attmask-high']
+
+
+@pytest.mark.parametrize('case', ['random', 'grid', 'block'])
 def test_device_argument(case):
     with FakeTensorMode():
         mask = MASKINGS.build(CASES[case])((14, 14), 2, device='cuda')
     assert mask.masked.device.type == mask.thrown.device.type == 'cuda'
 
 
-@pytest.mark.parametrize('case', [name for name in CASES if name not in ('attmask-high', 'attmask-gated')])
+@pytest.mark.parametrize('case', [name for name in CASES if name not in DRAWN_ON_HOST])
 def test_nothing_waits_for_the_device(case):
-    """On fake CUDA tensors every read back to the host raises. (A drawn AttMask ratio: see test_attmask.)"""
+    """On fake CUDA tensors every read back to the host raises. (Drawn on the host: the next test.)"""
     with FakeTensorMode():
         saliency = torch.rand(2, 196, device='cuda')
         mask = MASKINGS.build(CASES[case])((14, 14), 2, saliency)
@@ -158,6 +164,18 @@ def test_nothing_waits_for_the_device(case):
             with pytest.raises(DataDependentOutputException):  # the read back that a stated count saves
                 mask.masked_subset  # noqa: B018
     assert mask.masked.device.type == 'cuda'
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_numbers_that_are_stated_are_right(case):
+    torch.manual_seed(0)
+    for _ in range(5):
+        mask = MASKINGS.build(CASES[case])((14, 14), 6, torch.rand(6, 196))
+        assert mask.masked_per_row in (None, tuple(mask.masked.sum(1).tolist()))
+        assert torch.equal(mask.masked_places, mask.masked.flatten().nonzero()[:, 0])
+        if case in ('random-per-image', 'attmask-gated'):
+            assert mask.masked_per_row is not None
+            assert all(piece.masked_per_row == tuple(piece.masked.sum(1).tolist()) for piece in mask.chunk(3))
 
 
 SALIENT = [name for name, case in CASES.items() if MASKINGS.get(case['type']).needs_saliency]
@@ -182,6 +200,8 @@ def test_saliency_that_is_no_weight(case, bad):
 
 @pytest.mark.parametrize('case', ['attmask-low', 'guided', 'driven-units'])
 def test_on_cuda_bad_saliency_is_an_assertion_of_the_device(case, monkeypatch):
+    if case in DRAWN_ON_HOST:
+        pytest.skip('draws on the host, which fake tensors cannot')
     seen = []
     monkeypatch.setattr(torch, '_assert_async', lambda condition, message: seen.append((condition, message)))
     with FakeTensorMode():
@@ -253,3 +273,22 @@ def test_equally_salient_patches_are_ordered_at_random_and_others_by_value():
     orders, times = rank[:, 1:4].unique(dim=0, return_counts=True)
     assert len(orders) == 6
     assert (times - 1000).abs().max() < 4.5 * math.sqrt(6000 * 5 / 36)
+
+
+def test_units_add_up_their_patches():
+    saliency = torch.rand(3, 24, generator=torch.Generator().manual_seed(0))
+    expected = [
+        [row.view(4, 6)[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].sum() for i in range(2) for j in range(3)]
+        for row in saliency
+    ]
+    torch.testing.assert_close(sum_units(saliency, (2, 3), 2), torch.tensor(expected))
+
+
+@pytest.mark.parametrize('case', [name for name in CASES if 'units' in name])
+def test_units_are_hidden_whole_and_must_tile_the_grid(case):
+    mask = draw(case, (4, 6), rows=40)
+    for member in (mask.masked, mask.thrown):
+        squares = member.view(40, 2, 2, 3, 2).transpose(2, 3).flatten(3)
+        assert torch.equal(squares.all(3), squares.any(3))
+    with pytest.raises(ValueError, match=r'unit=2 does not tile the grid of 4 x 7'):
+        draw(case, (4, 7), rows=1)

@@ -9,7 +9,6 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [
-    dict(type='mimselfsup.TrainingProgressHook'),
     dict(type='mimselfsup.BrokenImagesHook'),
 ]
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))

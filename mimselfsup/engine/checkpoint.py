@@ -410,8 +410,15 @@ def state_dict_of(checkpoint: Any, owner: str = 'the checkpoint') -> dict[str, T
 
 
 def backbone_prefix(state: Mapping[str, Tensor]) -> str:
-    """'backbone.' for the checkpoint of a whole algorithm, detector or segmentor, '' for a bare backbone."""
-    return 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
+    """Where the backbone stands in a checkpoint: under 'backbone.' in that of a whole algorithm, detector or segmentor,
+    under 'teacher.backbone.' in that of self-distillation, under '' in that of a bare backbone.
+
+    The teacher is what the papers evaluate and release; 'student.backbone.' is there as well.
+    """
+    for prefix in ('backbone.', 'teacher.backbone.'):
+        if any(key.startswith(prefix) for key in state):
+            return prefix
+    return ''
 
 
 def load_weights(
@@ -489,9 +496,12 @@ def load_pretrained(model: nn.Module, path: _PathLike) -> LoadReport:
     norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
     optional = [f'{name}.' for name, child in model.backbone.named_children() if isinstance(child, norms)]
     try:
-        return load_weights(model.backbone, state, backbone_prefix(state), allow_missing=('mask_token', *optional))
+        report = load_weights(model.backbone, state, backbone_prefix(state), allow_missing=('mask_token', *optional))
     except CheckpointError as error:
         raise CheckpointError(f'--pretrained {path}: {error}') from error
+    if hasattr(model, 'after_pretrained'):
+        model.after_pretrained()
+    return report
 
 
 def _run_load_hooks(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -270,7 +270,10 @@ def scale_learning_rate(cfg: Config) -> None:
     before = wrapper.optimizer.lr
     wrapper.optimizer.lr = before * ratio
     for scheduler in _dicts(cfg.get('param_scheduler')):
-        if 'eta_min' in scheduler:
+        # A schedule of the weight decay or of the momentum has an eta_min of another unit.
+        if 'eta_min' in scheduler and (
+            _bare(scheduler.get('type')).endswith('LR') or scheduler.get('param_name') == 'lr'
+        ):
             scheduler['eta_min'] = scheduler['eta_min'] * ratio
     rule['enable'] = False  # MMEngine's own would do it again, without the accumulation and the schedulers
     _log(

@@ -18,6 +18,7 @@ from mmengine.dist import (
     master_only,
 )
 from mmengine.hooks import CheckpointHook as _CheckpointHook
+from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner import Runner as _Runner
@@ -38,6 +39,7 @@ from .checkpoint import (
     write_checkpoint,
 )
 from .hooks.checkpoint import CheckpointHook
+from .hooks.runtime_info import DeferredRuntimeInfoHook
 from .hooks.training_progress import TrainingProgressHook
 
 
@@ -109,6 +111,8 @@ class Runner(_Runner):
       order, position within an epoch, and (with :class:`TrainingProgressHook`, on by default) its masks;
     - weights that are loaded are reported, and an error if they do not fit;
     - several processes work on CPUs, through gloo;
+    - logged values are read together when the logger writes, not one by one at every step, and a loss that is not
+      finite ends the run (:class:`DeferredRuntimeInfoHook`, in place of MMEngine's);
     - samplers get the seed of the run, the same on all ranks, also with ``diff_rank_seed=True``, where
       MMEngine lets them draw one at random.
 
@@ -160,11 +164,20 @@ class Runner(_Runner):
             )
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
+        if any(_is_hook(each, TrainingProgressHook) for each in custom_hooks or ()):
+            # With two of them a teacher would move twice per step.
+            default_hooks = {**(default_hooks or {}), 'training_progress': None}
+        super().register_hooks(default_hooks, custom_hooks)
+
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         hooks = dict(hooks or {})
         hooks.setdefault('training_progress', dict(type=TrainingProgressHook))
         if hooks['training_progress'] is None:
             del hooks['training_progress']
+        info = hooks.setdefault('runtime_info', dict(type=DeferredRuntimeInfoHook))
+        if isinstance(info, dict) and info.get('type') in ('RuntimeInfoHook', RuntimeInfoHook):
+            hooks['runtime_info'] = {**info, 'type': DeferredRuntimeInfoHook}
         if 'checkpoint' not in hooks:
             hooks['checkpoint'] = dict(type=CheckpointHook, interval=1)
         saving = hooks['checkpoint']
@@ -350,6 +363,13 @@ class Runner(_Runner):
                 f'not the same run: {", ".join(changed)}. Training continues at the iteration that was saved, '
                 f'but what an iteration sees, and how many make an epoch, has changed'
             )
+
+
+def _is_hook(hook: Hook | dict, kind: type[Hook]) -> bool:
+    if isinstance(hook, dict):
+        hook = hook.get('type')
+        return hook is kind or (isinstance(hook, str) and hook.split('.')[-1] == kind.__name__)
+    return isinstance(hook, kind)
 
 
 def _on_cpu(state: Any) -> Any:

@@ -1,3 +1,4 @@
+from .clustering import cluster_agreement
 from .features import Features, collect_features, encode_features, raw_pixel_features
 from .knn import clip_ks, knn_accuracy, knn_classify, knn_scores, nearest_neighbours
 from .linear import LinearProbe, fit_logistic, linear_probe
@@ -6,6 +7,7 @@ __all__ = [
     'Features',
     'LinearProbe',
     'clip_ks',
+    'cluster_agreement',
     'collect_features',
     'encode_features',
     'fit_logistic',

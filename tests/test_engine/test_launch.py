@@ -40,6 +40,16 @@ def test_the_rate_follows_the_images_per_step(prepared, batch, accumulate, ratio
     assert cfg.auto_scale_lr.enable is False  # MMEngine would scale once more
 
 
+def test_only_the_rates_schedule_follows(prepared):
+    others = [
+        dict(type='mmpretrain.CosineAnnealingWeightDecay', eta_min=0.4, T_max=3),
+        dict(type='CosineAnnealingMomentum', eta_min=0.9, T_max=3),
+        dict(type='CosineAnnealingParamScheduler', param_name='lr', eta_min=1e-6, T_max=3),
+    ]
+    cfg = prepared(f'{SCALED}param_scheduler += {others}\n', {'train_dataloader.batch_size': 8})
+    assert [each.eta_min for each in cfg.param_scheduler[-3:]] == [0.4, 0.9, 2e-6]
+
+
 def test_the_rate_counts_all_processes(prepared, monkeypatch):
     monkeypatch.setattr(launch, 'get_world_size', lambda: 8)
     assert prepared(SCALED).optim_wrapper.optimizer.lr == pytest.approx(0.05 * 4 / 256 * 8)
@@ -186,6 +196,21 @@ def test_a_launcher_that_did_not_launch_says_so(prepared, monkeypatch):
         ('param_scheduler[0]["stop"] = 3', r'param_scheduler\[0\]\.stop=3: LinearLR has no argument'),
         ('custom_hooks = [dict(type="KNNHok", interval=1)]', r"custom_hooks\[0\]\.type='KNNHok'.*'KNNHook'"),
         ('custom_hooks = [dict(interval=1)]', r"custom_hooks\[0\] has no 'type'"),
+        (
+            'custom_hooks = [dict(type="GradientRulesHook", clip=3)]',
+            r'custom_hooks\[0\]\.clip=3: GradientRulesHook has no',
+        ),
+        (
+            'custom_hooks = [dict(type="DistillationMonitorHook", intervall=1)]',
+            r"custom_hooks\[0\]\.intervall=1: DistillationMonitorHook .*'interval'",
+        ),
+        (
+            'param_scheduler.append(dict(type="mmpretrain.CosineAnnealingWeightDecay", final=0.4))',
+            r'param_scheduler\[2\]\.final=0\.4: CosineAnnealingWeightDecay has no argument',
+        ),
+        ('param_scheduler.append(dict(type="CosineAnnealingWeightDecay"))', r'not a registered parameter scheduler'),
+        ('model["projector"] = dict(type="Projektor")', r'model\.projector.*'),
+        ('model["patch_loss"] = dict(type="MaskedPatchLoss", centre_over="all")', r'model\.patch_loss'),
         ('default_hooks["logger"]["intervl"] = 3', r'default_hooks\.logger\.intervl=3: LoggerHook'),
         ('visualizer["vis_backends"][0]["type"] = "Tensorbord"', r"vis_backends\[0\]\.type='Tensorbord'"),
         ('del optim_wrapper', 'train needs .* train_dataloader is there, but optim_wrapper is not'),
@@ -210,6 +235,9 @@ def test_a_mistake_is_named_with_what_is_allowed(prepared, extra, message):
         'model["backbone"]["norm_cfg"] = dict(type="LN", eps=1e-6)',
         'model["init_cfg"] = dict(type="TruncNormal", layer="Linear", std=0.02)',
         'optim_wrapper["type"] = "mimselfsup.AutocastOptimWrapper"',
+        'custom_hooks = [dict(type="GradientRulesHook", clip_per_tensor=3.0, frozen=dict(last_layer=1))]',
+        'custom_hooks = [dict(type="mimselfsup.DistillationMonitorHook", interval=5)]',
+        'optim_wrapper, param_scheduler, train_cfg = adamw_cosine(3, 1, 1e-3, 4, final_weight_decay=0.4)',
     ],
 )
 def test_what_is_allowed_passes(prepared, extra):

@@ -30,17 +30,20 @@ class StopAt(Hook):
 
 @HOOKS.register_module(force=True)
 class Listen(Hook):
-    """Notes progress, the mask's generator and every true step that the model is told of."""
+    """Notes progress, epoch, the mask's generator and every true step that the model is told of."""
 
     heard: list = []  # noqa: RUF012
+    epochs: list = []  # noqa: RUF012
 
     def before_train(self, runner) -> None:
         type(self).heard = []
+        type(self).epochs = []
         model = runner.model
         model.after_optimizer_step = lambda: self.heard.append(runner.iter)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.heard.append((runner.model.progress, torch.rand(()).item()))
+        self.epochs.append(runner.model.epoch)
 
 
 def crash(run, iteration, extra='', **options):
@@ -119,6 +122,19 @@ def test_the_model_is_told_its_progress_and_seeded_per_iteration(run):
     assert [progress for progress, _ in before] == [iteration / 12 for iteration in range(12)]
     assert len({noise for _, noise in before}) == 12
     assert [item for item in Listen.heard if isinstance(item, int)] == list(range(12))
+    assert Listen.epochs == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_a_hook_that_the_config_names_itself_is_not_there_twice(run):
+    # A teacher would move twice per step.
+    run('custom_hooks = [dict(type="mimselfsup.TrainingProgressHook"), dict(type="Listen", priority="LOWEST")]\n')
+    assert [item for item in Listen.heard if isinstance(item, int)] == list(range(12))
+
+
+def test_loops_of_iterations_count_epochs_as_passes_over_the_data(run):
+    loop = 'train_cfg = dict(by_epoch=False, max_iters=10)\nparam_scheduler = []\n'
+    run(loop + 'custom_hooks = [dict(type="Listen", priority="LOWEST")]\n')
+    assert Listen.epochs == [0] * 4 + [1] * 4 + [2] * 2
 
 
 def test_a_skipped_step_is_not_reported():

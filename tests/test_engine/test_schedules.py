@@ -1,21 +1,30 @@
+import copy
 import math
 
 import pytest
-import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 from mimselfsup.engine.schedules import adamw_cosine, adamw_step
+from mimselfsup.registry import HOOKS
+
+from . import test_runner  # noqa: F401, registers StopAt
 
 ITERATIONS = 10  # per epoch
 
 
 def rates(recipe, epochs: int) -> list[float]:
     """The learning rate of every iteration, as MMEngine's schedulers set it."""
+    return [groups[0]['lr'] for groups in settings(recipe, epochs)]
+
+
+def settings(recipe, epochs: int, model: nn.Module | None = None) -> list[list[dict]]:
+    """The rate and the decay of each parameter group at every iteration."""
     wrapper, schedulers, _ = recipe
-    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=wrapper['optimizer']['lr'])
+    optimizer = build_optim_wrapper(model or nn.Linear(1, 1, bias=False), copy.deepcopy(wrapper))
     built = []
     for scheduler in schedulers:
         scheduler = dict(scheduler)
@@ -26,7 +35,8 @@ def rates(recipe, epochs: int) -> list[float]:
             built.append(PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optimizer)))
     values = []
     for iteration in range(epochs * ITERATIONS):
-        values.append(optimizer.param_groups[0]['lr'])
+        groups = optimizer.optimizer.param_groups
+        values.append([{key: group[key] for key in ('lr', 'weight_decay')} for group in groups])
         optimizer.step()
         for scheduler in built:
             if not scheduler.by_epoch or (iteration + 1) % ITERATIONS == 0:
@@ -65,6 +75,75 @@ def test_step_drops_at_the_milestone():
     assert found[69] == pytest.approx(4e-4) and found[70] == pytest.approx(4e-5) and found[99] == found[70]
 
 
+def decay(iteration: int, start: float, end: float, total: int) -> float:
+    """DINO's schedule, methods and code: no warm-up, the end is never quite reached."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * iteration / total))
+
+
+def test_the_decay_follows_its_cosine_at_every_iteration_and_zero_stays_zero():
+    recipe = adamw_cosine(8, 2, base_lr=5e-4, batch_size=512, weight_decay=0.04, final_weight_decay=0.4, min_lr=1e-6)
+    found = settings(recipe, 8, nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)))
+    assert len(found) == 80 and all(len(groups) == 2 for groups in found)
+    for iteration, (decaying, still) in enumerate(found):
+        assert decaying['weight_decay'] == pytest.approx(decay(iteration, 0.04, 0.4, 80), rel=1e-12)
+        assert still['weight_decay'] == 0
+        assert decaying['lr'] == still['lr']
+    assert found[0][0]['weight_decay'] == 0.04 and found[-1][0]['weight_decay'] < 0.4
+    without = rates(adamw_cosine(8, 2, base_lr=5e-4, batch_size=512, min_lr=1e-6), 8)
+    assert [groups[0]['lr'] for groups in found] == without
+    for iteration in range(20):  # the published warm-up, both ends included
+        assert without[iteration] == pytest.approx(1e-3 * iteration / 19, abs=1e-6 * 1e-3)
+    assert without[19] == without[20] == pytest.approx(1e-3)
+
+
+def test_the_decay_can_fall_and_groups_keep_their_factors():
+    paramwise = dict(bias_decay_mult=0.0, custom_keys={'0': dict(decay_mult=0.5)})
+    recipe = adamw_cosine(2, 0, 1e-3, 256, weight_decay=0.2, final_weight_decay=0.0, paramwise_cfg=paramwise)
+    for iteration, groups in enumerate(settings(recipe, 2, nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))):
+        whole = decay(iteration, 0.2, 0.0, 20)
+        assert sorted(group['weight_decay'] for group in groups) == pytest.approx([0, whole / 2, whole])
+
+
+@pytest.mark.parametrize(('start', 'end'), [(0.0, 0.4), (0.04, -0.1)])
+def test_an_impossible_decay_is_refused(start, end):
+    with pytest.raises(ValueError, match=f'final_weight_decay={end} with weight_decay={start}'):
+        adamw_cosine(2, 0, 1e-3, 256, weight_decay=start, final_weight_decay=end)
+
+
+@HOOKS.register_module(force=True)
+class NoteSettings(Hook):
+    """Rate and decay of each group, by iteration."""
+
+    notes: dict = {}  # noqa: RUF012
+
+    def before_train(self, runner) -> None:
+        type(self).notes = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        groups = runner.optim_wrapper.optimizer.param_groups
+        self.notes[runner.iter] = [(group['lr'], group['weight_decay']) for group in groups]
+
+
+SCHEDULED = """
+optim_wrapper, param_scheduler, train_cfg = adamw_cosine(
+    epochs=3, warmup_epochs=1, base_lr=0.05, batch_size=4, weight_decay=0.04, final_weight_decay=0.4)
+default_hooks['checkpoint'] = dict(type='CheckpointHook', interval=1, by_epoch=False)
+auto_scale_lr = dict(base_batch_size=8)
+"""
+
+
+def test_a_resumed_run_continues_rate_and_decay_exactly(run, tmp_path):
+    run(SCHEDULED + "custom_hooks = [dict(type='NoteSettings')]\n", work_dir=str(tmp_path / 'whole'))
+    whole = NoteSettings.notes
+    assert sorted(whole) == list(range(12)) and len(whole[0]) == 2
+    for iteration, groups in whole.items():
+        assert sorted(each[1] for each in groups) == pytest.approx([0, decay(iteration, 0.04, 0.4, 12)])
+    with pytest.raises(KeyboardInterrupt):
+        run(SCHEDULED + "custom_hooks = [dict(type='StopAt', iteration=3)]\n")
+    run(SCHEDULED + "custom_hooks = [dict(type='NoteSettings')]\n", resume='auto')
+    assert NoteSettings.notes == {iteration: whole[iteration] for iteration in range(3, 12)}
+
+
 def test_impossible_lengths_are_refused():
     with pytest.raises(ValueError, match=r'warmup_epochs=30, must lie in \[0, 20\]'):
         adamw_cosine(20, 30, 1e-4, 256)
@@ -96,7 +175,8 @@ def test_a_config_that_uses_it_can_be_written_and_read_again(tmp_path):
         '_base_ = []\n'
         'from mimselfsup.engine.schedules import adamw_cosine\n'
         'optim_wrapper, param_scheduler, train_cfg = adamw_cosine(\n'
-        '    epochs=8, warmup_epochs=2, base_lr=1e-3, batch_size=64, clip_grad=1.0, accumulate=2)\n'
+        '    epochs=8, warmup_epochs=2, base_lr=1e-3, batch_size=64, clip_grad=1.0, accumulate=2,\n'
+        '    final_weight_decay=0.4)\n'
     )
     cfg = Config.fromfile(path)
     assert set(cfg) == {'optim_wrapper', 'param_scheduler', 'train_cfg'}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset, Subset
 
@@ -20,6 +20,7 @@ from mimselfsup.evaluation.knn import DEFAULT_TEMPERATURE, clip_ks, knn_accuracy
 from mimselfsup.registry import HOOKS
 
 from .generators import generators_untouched
+from .run_state import model_of
 
 
 @HOOKS.register_module()
@@ -73,7 +74,7 @@ class KNNHook(Hook):
         with generators_untouched():
             train, val = build_eval_datasets(runner.cfg, data_root)
             # One image now, so that what cannot work fails before the training and not hours into it.
-            self._features(self._model(runner), Subset(val, [0]), alone=True)
+            self._features(model_of(runner), Subset(val, [0]), alone=True)
         clip_ks(self.ks, len(train))
         self._datasets = (train, val)
 
@@ -86,7 +87,7 @@ class KNNHook(Hook):
 
     def _score(self, runner: Runner) -> None:
         train, val = self._datasets
-        model = self._model(runner)
+        model = model_of(runner)
         gallery, queries = self._features(model, train), self._features(model, val)
         finite = all(torch.isfinite(part.features).all() for part in (gallery, queries))
         if not all(all_gather_object(bool(finite))):
@@ -112,10 +113,6 @@ class KNNHook(Hook):
         runner.visualizer.add_scalars(dict(scalars, epoch=runner.epoch + 1), step=runner.iter)
         top1 = '  '.join(f'k={k} {values["top1"]:.2f}' for k, values in accuracy.items())
         runner.logger.info(f'k-NN({runner.epoch + 1})  top-1 [%]: {top1}  ({self.feature}, {len(labels)} images)')
-
-    @staticmethod
-    def _model(runner: Runner) -> BaseModel:
-        return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
     def _features(self, model: BaseModel, dataset: Dataset, alone: bool = False) -> Features:
         rank, world_size = (0, 1) if alone else get_dist_info()

@@ -5,11 +5,12 @@ import random
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 
 from mimselfsup.datasets.transforms.seed import derive_seed
 from mimselfsup.registry import HOOKS
+
+from .run_state import epoch_of, model_of
 
 
 @HOOKS.register_module()
@@ -17,10 +18,10 @@ class TrainingProgressHook(Hook):
     """Makes every iteration a function of (seed, iteration, rank), and reports to the model.
 
     Before an iteration, the generators of the main process are seeded from these three, so that masks and
-    dropout of a resumed run are those of the run that was never killed, and ``model.progress`` becomes
-    iteration / all iterations. After a true optimizer step, ``model.after_optimizer_step()`` is called: not
-    between accumulated batches, and not where loss scaling skipped the step. Models without these two names
-    are left alone.
+    dropout of a resumed run are those of the run that was never killed; ``model.progress`` becomes iteration /
+    all iterations, and ``model.epoch`` the epoch, from 0. After a true optimizer step,
+    ``model.after_optimizer_step()`` is called: not between accumulated batches, and not where loss scaling
+    skipped the step. Models without one of these names do without.
     """
 
     priority = 'ABOVE_NORMAL'  # the average of the weights is up to date before a checkpoint is written
@@ -43,16 +44,14 @@ class TrainingProgressHook(Hook):
         random.seed(seed)
         np.random.seed(seed & 0xFFFFFFFF)
         torch.manual_seed(seed)
-        model = _unwrapped(runner.model)
+        model = model_of(runner)
         if hasattr(model, 'progress'):
             model.progress = runner.iter / runner.max_iters
+        if hasattr(model, 'epoch'):
+            model.epoch = epoch_of(runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         stepped, self._stepped = self._stepped, False
-        model = _unwrapped(runner.model)
+        model = model_of(runner)
         if stepped and hasattr(model, 'after_optimizer_step'):
             model.after_optimizer_step()
-
-
-def _unwrapped(model):
-    return model.module if is_model_wrapper(model) else model

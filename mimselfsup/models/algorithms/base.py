@@ -8,10 +8,11 @@ class BaseAlgorithm(BaseModel):
     """A pre-training algorithm: a subclass writes its step in :meth:`loss`, from views to losses.
 
     ``progress`` is the share of the training that is done, in [0, 1], set by a hook before each iteration;
-    schedules are pure functions of it.
+    schedules are pure functions of it. ``epoch``, from 0, is set likewise.
     """
 
     progress: float = 0.0
+    epoch: int = 0
 
     def forward(
         self, inputs: Tensor | list[Tensor], data_samples: list | None = None, mode: str = 'tensor'
@@ -28,3 +29,6 @@ class BaseAlgorithm(BaseModel):
 
     def after_optimizer_step(self) -> None:
         """Called by a hook after each true optimizer step; the only place where a teacher changes."""
+
+    def after_pretrained(self) -> None:
+        """Called when ``backbone`` has been filled from a checkpoint, for what has to follow it."""

@@ -1,5 +1,6 @@
 from .masked_swin import MaskedSwin
 from .masked_vit import MaskedViT
-from .tokens import Tokens
+from .resnet import TokenResNet
+from .tokens import Tokens, image_feature
 
-__all__ = ['MaskedSwin', 'MaskedViT', 'Tokens']
+__all__ = ['MaskedSwin', 'MaskedViT', 'TokenResNet', 'Tokens', 'image_feature']

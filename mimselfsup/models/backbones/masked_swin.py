@@ -10,6 +10,7 @@ from mimselfsup.registry import MODELS
 from mimselfsup.structures import TokenMask
 
 from .tokens import Tokens
+from .window_attention import WindowAttention
 
 
 @MODELS.register_module()
@@ -18,12 +19,18 @@ class MaskedSwin(SwinTransformer):
 
     The grid that is masked is that of the patch embedding (4 px), the tokens that come out are those of the last
     stage (32 px). Windows need every token in its place: masked tokens are replaced, never dropped, and throwing
-    is refused. There is no [CLS] token and so no [CLS] attention.
+    is refused. Local views are welcome: see :class:`~.window_attention.WindowAttention`; otherwise it is mmpretrain's
+    network at every size.
+
+    There is no [CLS] token. What stands in for its attention is the attention that each token of the last block
+    receives; see :meth:`encode`.
 
     Args:
         drop_path_rate: 0 by default, as in SimMIM's pre-training (the parent has 0.1).
         kwargs: the parent's.
     """
+
+    gives_attention = True
 
     def __init__(self, arch: str | dict = 'tiny', *, drop_path_rate: float = 0.0, **kwargs) -> None:
         super().__init__(arch, drop_path_rate=drop_path_rate, **kwargs)
@@ -31,6 +38,10 @@ class MaskedSwin(SwinTransformer):
         self.out_stride = tuple(side * 2 ** (self.num_layers - 1) for side in self.patch_size)
         self.out_channels = self.num_features[-1]
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+        for stage in self.stages:
+            for block in stage.blocks:
+                # The parent builds its own class and lets nobody say which; ours adds methods alone, no state.
+                block.attn.__class__ = WindowAttention
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -57,13 +68,17 @@ class MaskedSwin(SwinTransformer):
         return image_size[0] // self.patch_size[0], image_size[1] // self.patch_size[1]
 
     def encode(self, images: Tensor, token_mask: TokenMask | None = None, cls_attention: bool = False) -> Tokens:
-        """``images`` (B, 3, H, W); the mask is that of :meth:`token_grid`. Tokens of the last stage, normed."""
-        if cls_attention:
-            raise ValueError('MaskedSwin has no [CLS] token, hence no [CLS] attention; use a MaskedViT')
+        """``images`` (B, 3, H, W); the mask is that of :meth:`token_grid`. Tokens of the last stage, normed.
+
+        With ``cls_attention`` also (B, heads, N) for the grid that is masked, in float32: the attention that each
+        token of the last block receives, the mean over all tokens as queries, divided evenly among the patches
+        (8 x 8 of 4 px) of a token. At 224 px, one window, a row adds up to 1; less what goes to padding elsewhere. It
+        costs the block's queries and keys a second time; the tokens are the same.
+        """
         masked_grid = self.token_grid(images.shape[-2:])
         tokens, size = self.patch_embed(images)
         if token_mask is not None:
-            if token_mask.counts['thrown'] != (0, 0):
+            if not token_mask.throws_nothing:
                 raise ValueError('MaskedSwin: tokens cannot be thrown, windows need all of them; use a MaskedViT')
             if token_mask.masked.shape != tokens.shape[:2]:
                 raise ValueError(
@@ -76,7 +91,21 @@ class MaskedSwin(SwinTransformer):
                 self.absolute_pos_embed, self.patch_resolution, size, self.interpolate_mode, 0
             )
         tokens = self.drop_after_pos(tokens)
-        for stage in self.stages:
+        for stage in self.stages[:-1]:
             tokens, size = stage(tokens, size)
+        *blocks, last = self.stages[-1].blocks
+        for block in blocks:
+            tokens = block(tokens, size)
+        received = None
+        if cls_attention:
+            with torch.no_grad():
+                received = self._spread(last.attn.received(last.norm1(tokens), size), size)
+        tokens = last(tokens, size)
         tokens = getattr(self, f'norm{self.num_layers - 1}')(tokens)
-        return Tokens(tokens[:, :0], tokens, tuple(size))
+        return Tokens(tokens[:, :0], tokens, tuple(size), received)
+
+    def _spread(self, saliency: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, heads, tokens of the last stage) -> (B, heads, N): each divided evenly among its patches."""
+        rows, columns = (out // patch for out, patch in zip(self.out_stride, self.patch_size, strict=True))
+        maps = (saliency / (rows * columns)).unflatten(2, tuple(size))
+        return maps.repeat_interleave(rows, 2).repeat_interleave(columns, 3).flatten(2)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from mimselfsup.registry import MODELS
 from mimselfsup.structures import TokenMask
 
-from .positions import sincos_positions
+from .positions import resize_positions_as_dino, sincos_positions
 from .tokens import Tokens
 
-HIDDEN = ('drop', 'replace')
+HIDDEN = ('drop', 'replace', 'compress')
 POSITIONS = ('learned', 'sincos', 'shared_relative')
+POSITION_RESIZES = ('exact', 'dino')
 INITS = ('xavier', 'trunc_normal', 'trunc_normal_rescaled')
 
 
@@ -32,9 +33,15 @@ class MaskedViT(VisionTransformer):
         arch: as the parent's, but 'tiny' and 'small' are the ViT-Ti and ViT-S of the papers (192 and 384 wide, 12
             deep; DeiT's), where mmpretrain's 'small' is 768 wide and 8 deep.
         hidden: what becomes of masked tokens in ``encode``: 'drop' leaves them out (MAE), 'replace' puts a
-            learned mask token in their place (SimMIM, BEiT, MaskFeat, iBOT).
+            learned mask token in their place (SimMIM, BEiT, MaskFeat, iBOT), 'compress' leaves them out too and
+            hands out what the [CLS] tokens were after every block, for a ProxyDecoder (SemanticMIM).
+        num_cls_tokens: learned tokens that stand before the patches; SemanticMIM's proxies are 8 of them. All take part
+            in what one [CLS] token is asked for: ``out_type='cls_token'`` and ``cls_attention`` are means over them.
         position: 'learned'; 'sincos', fixed (MAE); 'shared_relative', one table of relative biases for all
             blocks and no absolute embedding (SimMIM's ViT, BEiT in pre-training).
+        position_resize: how absolute positions are resized for a grid g other than their own, G: 'exact', by g / G;
+            'dino', by (g + 0.1) / G, as DINO's and iBOT's released code does, whose sampling points lie up to 0.2 of a
+            cell off. In ``forward`` too.
         weight_init: 'xavier' (MAE), 'trunc_normal' (0.02; DINO), 'trunc_normal_rescaled' (SimMIM, BEiT: as before,
             and the output projections of block l, from 1, are divided by sqrt(2 l)).
         kwargs: the parent's.
@@ -51,22 +58,43 @@ class MaskedViT(VisionTransformer):
         arch: str | dict = 'base',
         *,
         hidden: str = 'drop',
+        num_cls_tokens: int = 1,
         position: str = 'learned',
+        position_resize: str = 'exact',
         weight_init: str = 'trunc_normal',
         **kwargs,
     ) -> None:
         for name, value, allowed in (
             ('hidden', hidden, HIDDEN),
             ('position', position, POSITIONS),
+            ('position_resize', position_resize, POSITION_RESIZES),
             ('weight_init', weight_init, INITS),
         ):
             if value not in allowed:
                 raise ValueError(f'MaskedViT: {name}={value!r}, must be one of {allowed}')
         if isinstance(arch, str) and arch.lower() not in self.arch_zoo:
             raise ValueError(f'MaskedViT: arch={arch!r}, must be one of {sorted(self.arch_zoo)} or a dict')
+        with_cls_token = kwargs.get('with_cls_token', True)
+        if num_cls_tokens < 1 or (num_cls_tokens > 1 and not with_cls_token):
+            raise ValueError(
+                f'MaskedViT: num_cls_tokens={num_cls_tokens}, must be at least 1; with_cls_token=False, without '
+                f'num_cls_tokens, is for none'
+            )
+        if hidden == 'compress' and not with_cls_token:
+            raise ValueError("MaskedViT: hidden='compress' hands out [CLS] tokens; remove with_cls_token=False")
+        if num_cls_tokens > 1 and position == 'shared_relative':
+            raise ValueError(
+                f"MaskedViT: position='shared_relative' has biases for one [CLS] token, not for "
+                f"num_cls_tokens={num_cls_tokens}; use 'learned' or 'sincos'"
+            )
+        self.num_extra_tokens = num_cls_tokens  # the parent makes room for so many, or none, in its position embedding
         super().__init__(arch, **kwargs)
+        if num_cls_tokens > 1:
+            self.cls_token = nn.Parameter(torch.zeros(1, num_cls_tokens, self.embed_dims))
         self.hidden = hidden
         self.position = position
+        self.position_resize = position_resize
+        self.gives_attention = self.with_cls_token
         self.weight_init = weight_init
         self.patch_size = self.out_stride = self.patch_embed.projection.kernel_size
         self.out_channels = self.embed_dims
@@ -91,22 +119,14 @@ class MaskedViT(VisionTransformer):
         super().init_weights()
         if fixed is not None:
             self.pos_embed.data.copy_(fixed)
+        init_blocks(self.layers, self.weight_init)
         linear_init = nn.init.xavier_uniform_ if self.weight_init == 'xavier' else _trunc_normal
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                linear_init(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
         linear_init(self.patch_embed.projection.weight.flatten(1))  # a view: as the linear layer that it is
         if self.patch_embed.projection.bias is not None:
             nn.init.zeros_(self.patch_embed.projection.bias)
         for token in (self.cls_token, getattr(self, 'mask_token', None)):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
-        if self.weight_init == 'trunc_normal_rescaled':
-            for depth, layer in enumerate(self.layers, start=1):
-                layer.attn.proj.weight.data.div_(math.sqrt(2 * depth))
-                layer.ffn.layers[1].weight.data.div_(math.sqrt(2 * depth))
 
     def train(self, mode: bool = True):
         super().train(mode)  # the parent's returns None, which breaks model.eval().encode(...)
@@ -125,12 +145,12 @@ class MaskedViT(VisionTransformer):
     def encode(self, images: Tensor, token_mask: TokenMask | None = None, cls_attention: bool = False) -> Tokens:
         """Encodes what a mask leaves of ``images`` (B, 3, H, W), of any size that the patches tile.
 
-        Thrown tokens never enter. With ``cls_attention`` the last block's [CLS] row is handed out as well; it
-        costs one query, not an attention map.
+        Thrown tokens never enter. With ``cls_attention`` the last block's [CLS] row is handed out as well, the mean
+        of the rows where there are several [CLS] tokens; it costs a query each, not an attention map.
         """
         grid = self.token_grid(images.shape[-2:])
         patches = self.patch_embed(images)[0]  # (B, N, D)
-        positions = self._positions(grid)
+        positions = self.positions(grid)
         extra = self.cls_token + positions[:, : self.num_extra_tokens] if self.with_cls_token else None
         index = valid = None  # of the patches that enter, where not all do
         if token_mask is not None:
@@ -156,22 +176,28 @@ class MaskedViT(VisionTransformer):
         tokens = self.pre_norm(self.drop_after_pos(tokens))
 
         bias = self._attention_bias(grid, index, valid)
-        for layer in self.layers[:-1]:
-            tokens, _ = run_block(layer, tokens, bias)
-        tokens, row = run_block(self.layers[-1], tokens, bias, cls_row=cls_attention)
+        split = self.num_extra_tokens
+        # Only for a mask: the slices keep the outputs of all blocks alive, which a backward pass does anyway.
+        proxies = [] if self.hidden == 'compress' and token_mask is not None else None
+        for layer in self.layers:
+            asked = split if cls_attention and layer is self.layers[-1] else 0
+            tokens, row = run_block(layer, tokens, bias, cls_rows=asked)
+            if proxies is not None:
+                proxies.append(tokens[:, :split])
         if self.final_norm:
             tokens = self.ln1(tokens)
-        split = self.num_extra_tokens
         if row is not None:
             row = row[..., split:]
-        return Tokens(tokens[:, :split], tokens[:, split:], grid, row)
+        return Tokens(tokens[:, :split], tokens[:, split:], grid, row, proxies)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        if self.rel_pos_bias is None:
+        if self.rel_pos_bias is None and self.position_resize == 'exact':
             return super().forward(images)
         tokens, grid = self.patch_embed(images)
         if self.with_cls_token:
             tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), tokens], dim=1)
+        if self.pos_embed is not None:
+            tokens = tokens + self.positions(grid)
         tokens = self.pre_norm(self.drop_after_pos(tokens))
         bias = self._attention_bias(grid)
         outputs = []
@@ -185,23 +211,34 @@ class MaskedViT(VisionTransformer):
 
     def _entering(self, token_mask: TokenMask):
         """The subset of patches that enters the first block, or None where all do."""
-        if self.hidden == 'drop':
+        if self.hidden != 'replace':
             return token_mask.visible_subset
-        return token_mask.kept_subset if token_mask.counts['thrown'] != (0, 0) else None
+        return None if token_mask.throws_nothing else token_mask.kept_subset
 
-    def _positions(self, grid: tuple[int, int]) -> Tensor:
+    def positions(self, grid: tuple[int, int]) -> Tensor:
         """(1, E + N, D) for any grid, resized as in forward(); zeros where only relative positions are used."""
         if self.pos_embed is None:
             return self.patch_embed.projection.weight.new_zeros(
                 1, self.num_extra_tokens + grid[0] * grid[1], self.embed_dims
             )
-        return resize_pos_embed(
-            self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens
-        )
+        resize = resize_pos_embed if self.position_resize == 'exact' else resize_positions_as_dino
+        return resize(self.pos_embed, self.patch_resolution, grid, self.interpolate_mode, self.num_extra_tokens)
 
     def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args) -> None:
+        saved = state_dict.get(prefix + 'cls_token')
+        if saved is not None and self.cls_token is not None and saved.shape[1] != self.cls_token.shape[1]:
+            # Loading would go on without the token, and with positions that stand one place off.
+            raise ValueError(
+                f'MaskedViT: the checkpoint has {saved.shape[1]} [CLS] tokens and the model {self.cls_token.shape[1]}; '
+                f'set num_cls_tokens={saved.shape[1]}'
+            )
         if self.pos_embed is not None:  # else a position embedding in a checkpoint stays an unexpected key
             super()._prepare_pos_embed(state_dict, prefix, *args)
+
+    def _format_output(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == 'cls_token':
+            return tokens[:, : self.num_extra_tokens].mean(1)
+        return super()._format_output(tokens, grid)
 
     def _attention_bias(
         self, grid: tuple[int, int], index: Tensor | None = None, valid: Tensor | None = None
@@ -227,6 +264,20 @@ class MaskedViT(VisionTransformer):
         return bias
 
 
+def init_blocks(blocks: nn.ModuleList, weight_init: str) -> None:
+    """Draws the weights of the linear layers of a stack of blocks; ``weight_init`` as MaskedViT's."""
+    linear_init = nn.init.xavier_uniform_ if weight_init == 'xavier' else _trunc_normal
+    for module in blocks.modules():
+        if isinstance(module, nn.Linear):
+            linear_init(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if weight_init == 'trunc_normal_rescaled':
+        for depth, block in enumerate(blocks, start=1):
+            block.attn.proj.weight.data.div_(math.sqrt(2 * depth))
+            block.ffn.layers[1].weight.data.div_(math.sqrt(2 * depth))
+
+
 def _trunc_normal(weight: Tensor) -> None:
     trunc_normal_(weight, std=0.02)
 
@@ -247,19 +298,22 @@ def relative_bias(module: RelativePositionBias, grid: tuple[int, int]) -> Tensor
 
 
 def run_block(
-    layer: TransformerEncoderLayer, tokens: Tensor, bias: Tensor | None = None, cls_row: bool = False
+    layer: TransformerEncoderLayer, tokens: Tensor, bias: Tensor | None = None, cls_rows: int = 0, keys_only: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    """mmpretrain's block with what its attention lacks: a bias on the logits, and the first token's row.
+    """mmpretrain's block with what its attention lacks: a bias on the logits, the first tokens' rows, and keys.
 
-    Returns the tokens (B, T, D) and, with ``cls_row``, the attention of token 0 to all (B, heads, T) in
-    float32. The row is computed from its own query, O(T d); attention itself stays fused.
+    Returns the tokens (B, T, D) and, with ``cls_rows``, the attention of the first so many tokens to all, averaged
+    over them, (B, heads, T) in float32. The rows are computed from their own queries, O(T d) each; attention itself
+    stays fused. The first ``keys_only`` tokens are attended to and do nothing else: (B, T - keys_only, D) come out.
     """
     attn = layer.attn
-    if bias is None and not cls_row:
+    if bias is None and not cls_rows and not keys_only:
         return layer(tokens), None
     batch, count, _ = tokens.shape
     qkv = attn.qkv(layer.ln1(tokens)).reshape(batch, count, 3, attn.num_heads, attn.head_dims)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d)
+    if keys_only:
+        query, tokens = query[:, :, keys_only:], tokens[:, keys_only:]
     mixed = F.scaled_dot_product_attention(
         query,
         key,
@@ -267,15 +321,14 @@ def run_block(
         attn_mask=None if bias is None else bias.to(query.dtype),
         dropout_p=attn.attn_drop if layer.training else 0.0,
     )
-    mixed = attn.proj(mixed.transpose(1, 2).reshape(batch, count, attn.embed_dims))
+    mixed = attn.proj(mixed.transpose(1, 2).flatten(2))
     row = None
-    if cls_row:
+    if cls_rows:
         # Ties are likely at 16 bits, and whoever ranks by this row would break them by chance.
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-            logits = (query[:, :, :1].float() @ key.float().transpose(-2, -1)).squeeze(2)
-            logits = logits / math.sqrt(attn.head_dims)
+            logits = query[:, :, :cls_rows].float() @ key.float().transpose(-2, -1) / math.sqrt(attn.head_dims)
             if bias is not None:
-                logits = logits + bias[:, :, 0]
-            row = logits.softmax(-1)
+                logits = logits + bias[:, :, :cls_rows]
+            row = logits.softmax(-1).mean(2)
     tokens = tokens + attn.out_drop(attn.gamma1(attn.proj_drop(mixed)))
     return layer.ffn(layer.ln2(tokens), identity=tokens), row

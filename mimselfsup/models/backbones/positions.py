@@ -1,6 +1,7 @@
-"""Fixed two-dimensional sine-cosine position embeddings."""
+"""Two-dimensional position embeddings: the fixed sine-cosine ones, and a resize of any."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -25,3 +26,20 @@ def sincos_positions(
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     patches = torch.cat([encode(column), encode(row)], dim=1)
     return torch.cat([patches.new_zeros(num_extra_tokens, dims), patches]).float().unsqueeze(0)
+
+
+def resize_positions_as_dino(
+    positions: Tensor, source: tuple[int, int], grid: tuple[int, int], mode: str = 'bicubic', num_extra_tokens: int = 1
+) -> Tensor:
+    """(1, extra + h * w of ``source``, dims) -> the same for ``grid``; called as mmpretrain's ``resize_pos_embed``.
+
+    The scale is (g + 0.1) / G instead of g / G: the guard against rounding of DINO's released code, which also moves
+    the sampling points.
+    """
+    if tuple(source) == tuple(grid):
+        return positions
+    extra, patches = positions[:, :num_extra_tokens], positions[:, num_extra_tokens:]
+    maps = patches.transpose(1, 2).unflatten(2, tuple(source)).float()  # (1, dims, h, w); cubic needs float32
+    scale = tuple((new + 0.1) / old for new, old in zip(grid, source, strict=True))
+    maps = F.interpolate(maps, scale_factor=scale, mode=mode, align_corners=False)
+    return torch.cat([extra, maps.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)

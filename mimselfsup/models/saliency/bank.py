@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mimselfsup.registry import MODELS
 
 from .map_store import open_maps, unmap_pages
-from .teacher import cls_attention, require_cls_token
+from .teacher import cls_attention, require_attention
 
 NORMALIZATIONS = ('mean_then_minmax', 'minmax_per_head')
 MAP_CROPS = ('exact', 'corner')
@@ -74,7 +74,8 @@ class AttentionBank:
     Source: AMT, "Good helper is around you: Attention-driven Masked Image Modeling", equations 3 to 5.
 
     Args:
-        map_size: (h, w) of a map; must be, and without it is, the backbone's grid for an image of ``image_size``.
+        map_size: (h, w) of a map; must be, and without it is, the backbone's grid for an image of ``image_size``: that
+            of the tokens that come out (7 x 7 of Swin, whose attention is the same for all patches of a token).
         image_size: pixels, one number or (H, W), to which images are resized for their map, whatever their aspect.
         normalize: see :func:`normalize_maps`.
         start_epoch: first epoch (from 0) in which maps are used; without it, the one of the first refresh.
@@ -119,9 +120,9 @@ class AttentionBank:
 
     def bind(self, backbone: nn.Module) -> None:
         """Checks that ``backbone`` can give the maps. Raises ValueError if it cannot."""
-        require_cls_token('AttentionBank', backbone)
+        require_attention('AttentionBank', backbone)
         try:
-            grid = tuple(backbone.token_grid(self.image_size))
+            grid = tuple(side // _cells(backbone) for side in backbone.token_grid(self.image_size))
         except ValueError as error:
             raise ValueError(f'AttentionBank: image_size={self.image_size} does not fit: {error}') from error
         if self.map_size not in (None, grid):
@@ -139,7 +140,8 @@ class AttentionBank:
     def compute(self, backbone: nn.Module, images: Tensor) -> Tensor:
         """The maps (B, h, w) that would be stored for whole ``images`` (B, 3, H, W), normalised pixels."""
         grid = backbone.token_grid(images.shape[-2:])
-        return normalize_maps(cls_attention(backbone, images), self.normalize).unflatten(1, grid)
+        maps = normalize_maps(cls_attention(backbone, images), self.normalize).unflatten(1, grid)
+        return F.avg_pool2d(maps, _cells(backbone))
 
     def attach(self) -> None:
         """Called by the hook that refreshes the bank, so that a bank without one is noticed."""
@@ -191,6 +193,11 @@ class AttentionBank:
     def __getstate__(self) -> dict:
         # A mapping would be copied into memory as a whole.
         return {**self.__dict__, '_maps': None}
+
+
+def _cells(backbone: nn.Module) -> int:
+    """Patches per side of a token of the last block: more than 1 in a hierarchy."""
+    return backbone.out_stride[0] // backbone.patch_size[0]
 
 
 def views_of(data_samples: list) -> tuple[np.ndarray, Tensor, Tensor]:

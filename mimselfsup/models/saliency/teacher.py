@@ -1,4 +1,4 @@
-"""Saliency that is computed on the spot: what a network's [CLS] token attends to in the images of the batch."""
+"""Saliency that is computed on the spot: what a network attends to in the images of the batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,17 +28,18 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def cls_attention(backbone: nn.Module, images: Tensor) -> Tensor:
-    """(B, heads, N): the last block's [CLS] row for whole images, as the backbone has it in eval mode."""
+    """(B, heads, N): the last block's [CLS] row for whole images, or what stands in for it in a backbone without
+    [CLS] (MaskedSwin), in eval mode."""
     with eval_mode(backbone):
         return backbone.encode(images, cls_attention=True).cls_attention
 
 
-def require_cls_token(owner: str, backbone: nn.Module) -> None:
-    """Raises ValueError if the backbone has no [CLS] token whose attention could be taken."""
-    if not getattr(backbone, 'with_cls_token', False):
+def require_attention(owner: str, backbone: nn.Module) -> None:
+    """Raises ValueError if the backbone does not say that it can hand out attention (``gives_attention``)."""
+    if not getattr(backbone, 'gives_attention', False):
         raise ValueError(
-            f'{owner}: {type(backbone).__name__} has no [CLS] token, and this saliency is the attention of '
-            f'[CLS] to the patches; use MaskedViT with its [CLS] token, or a masking that needs no saliency'
+            f'{owner}: this {type(backbone).__name__} has no attention to take saliency from: that needs a MaskedViT '
+            f'with its [CLS] token or a MaskedSwin. Use one of them, or a masking that needs no saliency'
         )
 
 
@@ -47,7 +48,8 @@ class EncoderAttention:
     """The attention of the algorithm's own encoder, as it is now, to the images of the batch.
 
     Costs a full forward pass per step, without a gradient; :class:`AttentionBank` is the cheap alternative.
-    Saliency is (B, N), the mean over heads; each row sums to 1 minus the attention of [CLS] to itself.
+    Saliency is (B, N), the mean over heads; each row sums to 1 minus the attention of [CLS] to itself. Of a Swin it is
+    the attention that tokens receive.
 
     It is no ``nn.Module``, so the encoder it is bound to stands in the state dict only once.
     """
@@ -56,8 +58,8 @@ class EncoderAttention:
         self._backbone = None
 
     def bind(self, backbone: nn.Module) -> None:
-        """Takes attention from ``backbone``. Raises ValueError if it has no [CLS] token."""
-        require_cls_token('EncoderAttention', backbone)
+        """Takes attention from ``backbone``. Raises ValueError if it has none to give."""
+        require_attention('EncoderAttention', backbone)
         self._backbone = backbone
 
     def __call__(self, images: Tensor, data_samples: list | None, grid: tuple[int, int]) -> Tensor:

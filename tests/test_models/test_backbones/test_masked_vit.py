@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.backbones import BEiTViT, VisionTransformer
 
 from mimselfsup.models.backbones import MaskedViT
@@ -156,6 +157,77 @@ def test_cls_attention_is_the_last_blocks_row(tiny_vit, images):
     torch.testing.assert_close(row.double(), full[:, :, 0, 1:], atol=1e-6, rtol=0)
 
 
+class SeveralCLS(VisionTransformer):
+    """mmpretrain's own ViT with room for several [CLS] tokens, which its arguments do not offer."""
+
+    def __init__(self, count, **kwargs):
+        self.num_extra_tokens = count
+        super().__init__(**kwargs)
+        self.cls_token = torch.nn.Parameter(torch.zeros(1, count, self.embed_dims))
+
+
+@pytest.mark.parametrize('count', [2, 8, 64])
+@pytest.mark.parametrize('position', ['learned', 'sincos'])
+def test_several_cls_tokens_are_those_of_a_plain_vit(tiny_vit, images, count, position):
+    ours = tiny_vit(hidden='compress', num_cls_tokens=count, position=position, out_type='raw')
+    assert torch.cdist(ours.cls_token, ours.cls_token)[0].fill_diagonal_(9).min() > 0.1  # none a copy of another
+    theirs = SeveralCLS(count, arch=dict(TINY), img_size=32, patch_size=8, out_type='raw')
+    theirs.eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    assert ours.pos_embed.shape == (1, count + 16, 48)
+    for size in (images, torch.randn(2, 3, 48, 32)):
+        expected = theirs(size)[0]
+        torch.testing.assert_close(ours(size)[0], expected)
+        tokens = ours.encode(size)
+        torch.testing.assert_close(tokens.extra, expected[:, :count], atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(tokens.patches, expected[:, count:], atol=2e-6, rtol=1e-5)
+        assert tokens.proxies is None
+    expected = theirs(images)[0]
+    for out_type, value in (
+        ('cls_token', expected[:, :count].mean(1)),
+        ('featmap', expected[:, count:].transpose(1, 2).unflatten(2, (4, 4))),
+    ):
+        ours.out_type = out_type
+        torch.testing.assert_close(ours(images)[0], value)
+
+
+def test_attention_of_several_cls_tokens_is_their_mean(tiny_vit, images):
+    model = tiny_vit(num_cls_tokens=4).double()
+    seen = {}
+    handle = model.layers[-1].attn.register_forward_hook(lambda _, inputs, __: seen.update(x=inputs[0]))
+    model(images.double())
+    handle.remove()
+    q, k, _ = model.layers[-1].attn.qkv(seen['x']).view(2, 20, 3, 3, 16).permute(2, 0, 3, 1, 4)
+    full = (q @ k.transpose(-1, -2) / 4).softmax(-1)
+    row = model.encode(images.double(), cls_attention=True).cls_attention
+    torch.testing.assert_close(row.double(), full[:, :, :4, 4:].mean(2), atol=1e-6, rtol=0)
+
+
+def test_compressing_is_dropping_that_shows_the_cls_tokens_of_every_block(tiny_vit, images):
+    model = tiny_vit(hidden='compress', num_cls_tokens=3)
+    after = []
+    handles = [layer.register_forward_hook(lambda _, __, out: after.append(out)) for layer in model.layers]
+    tokens = model.encode(images, some_mask(thrown=True))
+    for handle in handles:
+        handle.remove()
+    assert len(tokens.proxies) == len(after) == 3
+    for proxies, output in zip(tokens.proxies, after, strict=True):
+        torch.testing.assert_close(proxies, output[:, :3])
+    model.hidden = 'drop'
+    dropped = model.encode(images, some_mask(thrown=True))
+    torch.testing.assert_close(tokens.extra, dropped.extra)
+    torch.testing.assert_close(tokens.patches, dropped.patches)
+    assert dropped.proxies is None
+
+
+@pytest.mark.parametrize('count', [1, 4])
+def test_a_checkpoint_with_another_number_of_cls_tokens_is_refused(tiny_vit, count):
+    saved = tiny_vit(num_cls_tokens=8).state_dict()
+    model = tiny_vit(num_cls_tokens=count)
+    with pytest.raises(ValueError, match=rf'has 8 \[CLS\] tokens and the model {count}; set num_cls_tokens=8'):
+        model.load_state_dict(saved, strict=False)
+
+
 @pytest.mark.parametrize(
     ('arch', 'width', 'depth', 'heads'),
     [('tiny', 192, 12, 3), ('small', 384, 12, 6), ('deit-small', 384, 12, 6), ('base', 768, 12, 12)],
@@ -183,11 +255,38 @@ def test_initial_weights():
         assert not layer.ffn.layers[0][0].bias.any()
 
 
+@torch.no_grad()
+def test_positions_can_be_resized_as_dino_does(tiny_vit, images):
+    exact, dino = tiny_vit(out_type='raw'), tiny_vit(out_type='raw', position_resize='dino')
+    assert torch.equal(dino(images)[0], exact(images)[0])
+    small = images[:, :, :24, :16]
+    tokens = dino.encode(small)
+    both = torch.cat([tokens.extra, tokens.patches], 1)
+    torch.testing.assert_close(dino(small)[0], both, atol=2e-6, rtol=1e-5)
+    # The exact resize of another table: the one of which it makes what DINO's makes of this one.
+    maps = exact.pos_embed[:, 1:].view(1, 4, 4, -1).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, scale_factor=(3.1 / 4, 2.1 / 4), mode='bicubic')
+    expected = VisionTransformer(arch=dict(TINY), img_size=(24, 16), patch_size=8, out_type='raw')
+    expected.eval()
+    table = torch.cat([exact.pos_embed[:, :1], maps.flatten(2).transpose(1, 2)], 1)
+    expected.load_state_dict({**exact.state_dict(), 'pos_embed': table})
+    torch.testing.assert_close(both, expected(small)[0], atol=2e-6, rtol=1e-5)
+    assert not torch.allclose(both, exact(small)[0], atol=1e-4)
+
+
 def test_errors_say_what_is_allowed(tiny_vit, images):
-    with pytest.raises(ValueError, match=r"hidden='gone', must be one of \('drop', 'replace'\)"):
+    with pytest.raises(ValueError, match=r"hidden='gone', must be one of \('drop', 'replace', 'compress'\)"):
         MaskedViT('tiny', hidden='gone')
+    with pytest.raises(ValueError, match=r"position_resize='iBOT', must be one of \('exact', 'dino'\)"):
+        MaskedViT('tiny', position_resize='iBOT')
     with pytest.raises(ValueError, match="arch='tny', must be one of"):
         MaskedViT('tny')
+    with pytest.raises(ValueError, match='num_cls_tokens=0, must be at least 1'):
+        MaskedViT('tiny', num_cls_tokens=0)
+    with pytest.raises(ValueError, match=r'has biases for one \[CLS\] token, not for num_cls_tokens=8'):
+        MaskedViT('tiny', num_cls_tokens=8, position='shared_relative')
+    with pytest.raises(ValueError, match=r"hidden='compress' hands out \[CLS\] tokens; remove with_cls_token=False"):
+        MaskedViT('tiny', hidden='compress', with_cls_token=False, out_type='avg_featmap')
     model = tiny_vit()
     with pytest.raises(ValueError, match='images of 30 x 32 pixels are no whole number of patches of 8 x 8'):
         model.encode(images[:, :, :30])

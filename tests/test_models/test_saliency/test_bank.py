@@ -12,9 +12,12 @@ from mmcv.transforms import RandomFlip
 from mmpretrain.datasets.transforms import PackInputs
 
 from mimselfsup.datasets.transforms.cropping import CROP_META_KEYS, RandomResizedCrop
+from mimselfsup.models.backbones import MaskedSwin
 from mimselfsup.models.saliency import AttentionBank, crop_maps, normalize_maps
 from mimselfsup.models.saliency.map_store import MapsInfo, MapStore, fingerprint
 
+from ..conftest import randomise
+from ..test_backbones.test_masked_swin import SWIN
 from .test_teacher import tiny_vit
 
 
@@ -169,6 +172,30 @@ def test_compute_is_the_normalized_class_row():
     assert maps.shape == (3, 4, 6)
 
 
+@torch.no_grad()
+def test_a_map_of_a_swin_has_a_cell_for_each_token_of_its_last_block(tmp_path):
+    torch.manual_seed(0)
+    swin = MaskedSwin(**SWIN)
+    randomise(swin).eval()
+    bank = AttentionBank(image_size=32)
+    bank.bind(swin)
+    assert bank.map_size == (4, 4)
+    images = torch.randn(2, 3, 32, 32)
+    maps = bank.compute(swin, images)
+    received = swin.encode(images, cls_attention=True).cls_attention.mean(1).view(2, 8, 8)[:, ::2, ::2]
+    low, high = received.amin((1, 2), keepdim=True), received.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(maps, (received - low) / (high - low))
+    # Read on the grid that is masked; units of 2 x 2 patches have what tokens would have.
+    stored = store_maps(tmp_path, maps.numpy())
+    samples = [sample_of(sample_idx=i, crop_box=(0, 0, 32, 32), crop_source=(32, 32)) for i in range(2)]
+    piece = stored(images, samples, (8, 8))
+    assert piece.shape == (2, 64)
+    units = F.avg_pool2d(piece.view(2, 8, 8), 2).flatten(1)
+    whole, unflipped = torch.tensor([[0.0, 0, 1, 1]]).expand(2, 4), torch.zeros(2, 2, dtype=torch.bool)
+    tokens = crop_maps(maps, whole, unflipped, (4, 4), samples=8)
+    torch.testing.assert_close(units, tokens, atol=1e-3, rtol=0)  # float16
+
+
 # ------------------------------------------------------------------------------------------------ storage
 
 
@@ -293,5 +320,5 @@ def test_binding_checks_grid_and_class_token():
         AttentionBank(map_size=(14, 14), image_size=32).bind(tiny_vit())
     with pytest.raises(ValueError, match=r'image_size=\(30, 30\) does not fit'):
         AttentionBank(image_size=30).bind(tiny_vit())
-    with pytest.raises(ValueError, match=r'has no \[CLS\] token'):
+    with pytest.raises(ValueError, match=r'AttentionBank: this MaskedViT has no attention to take saliency from'):
         AttentionBank(image_size=32).bind(tiny_vit(with_cls_token=False, out_type='avg_featmap'))

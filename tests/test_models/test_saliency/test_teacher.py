@@ -6,8 +6,11 @@ import math
 import pytest
 import torch
 
-from mimselfsup.models.backbones import MaskedViT
+from mimselfsup.models.backbones import MaskedSwin, MaskedViT, TokenResNet
 from mimselfsup.models.saliency import EncoderAttention, cls_attention, mean_over_heads
+
+from ..conftest import randomise
+from ..test_backbones.test_masked_swin import SWIN
 
 TINY = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
 
@@ -97,9 +100,25 @@ def test_source_adds_nothing_to_the_state_dict_and_follows_a_copy():
     assert not torch.allclose(algorithm.saliency(images, None, (4, 4)), own)
 
 
-def test_errors_say_what_to_do():
+@torch.no_grad()
+def test_a_swin_gives_the_attention_that_its_tokens_receive():
+    torch.manual_seed(0)
+    swin = MaskedSwin(**SWIN, drop_path_rate=0.5)
+    randomise(swin).train()
     source = EncoderAttention()
+    source.bind(swin)
+    images = torch.randn(2, 3, 32, 32)
+    saliency = source(images, None, (8, 8))
+    assert swin.training
+    swin.eval()
+    torch.testing.assert_close(saliency, swin.encode(images, cls_attention=True).cls_attention.mean(1))
+    torch.testing.assert_close(saliency.sum(1), torch.ones(2))
+
+
+def test_errors_say_what_to_do():
+    source, net = EncoderAttention(), TokenResNet(18)
     with pytest.raises(ValueError, match=r'must call bind\(backbone\)'):
         source(torch.randn(1, 3, 32, 32), None, (4, 4))
-    with pytest.raises(ValueError, match=r'MaskedViT has no \[CLS\] token'):
-        source.bind(tiny_vit(with_cls_token=False, out_type='avg_featmap'))
+    for backbone, name in ((tiny_vit(with_cls_token=False, out_type='avg_featmap'), 'MaskedViT'), (net, 'TokenResNet')):
+        with pytest.raises(ValueError, match=rf'this {name} has no attention .* MaskedViT with its \[CLS\] token'):
+            source.bind(backbone)

@@ -1,9 +1,11 @@
-"""Scores the frozen features of a checkpoint: weighted k-NN and linear probe, beside two baselines.
+"""Scores a frozen checkpoint: weighted k-NN and linear probe of its features, and whether its attention finds objects.
 
     python tools/evaluate.py knn CONFIG CKPT [--data ROOT]
     python tools/evaluate.py knn,linear CONFIG CKPT --data ROOT
+    python tools/evaluate.py attention CONFIG CKPT --data ROOT
 
-ROOT holds train/<class>/* and val/<class>/*. Prints a table and writes the numbers as JSON.
+ROOT holds train/<class>/* and val/<class>/*, for attention val/* and masks/val/*.png. Every number stands beside baselines.
+Prints tables and writes the numbers as JSON.
 """
 
 import argparse
@@ -15,12 +17,15 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
-from mimselfsup.apis import evaluate_checkpoint, format_table
-from mimselfsup.apis.evaluate import PROTOCOLS
+from mimselfsup.apis import evaluate_attention, evaluate_checkpoint, format_attention_table, format_table
+from mimselfsup.apis.evaluate import PROTOCOLS as OF_FEATURES
 from mimselfsup.engine.checkpoint import trust_checkpoint
 from mimselfsup.engine.launch import is_user_error
 from mimselfsup.evaluation.features import FEATURES
 from mimselfsup.evaluation.knn import DEFAULT_KS, DEFAULT_TEMPERATURE
+
+
+PROTOCOLS = (*OF_FEATURES, 'attention')
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -39,6 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--pixel-size', type=int, default=32, help='short side, in the raw-pixel baseline (default: 32)'
     )
+    parser.add_argument('--mass', type=float, default=0.6, help='attention: the share that is kept (default: 0.6)')
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -63,22 +69,35 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.trust_checkpoint:
             trust_checkpoint(checkpoint)
-        report = evaluate_checkpoint(
-            args.config,
-            checkpoint,
-            protocols,
+        wrong = [name for name in protocols if name not in PROTOCOLS]
+        if wrong:
+            raise ValueError(f'protocol {wrong[0]!r}: must be one of {", ".join(PROTOCOLS)}')
+        common = dict(
             data_root=args.data,
-            features=args.feature,
-            ks=args.ks,
-            temperature=args.temperature,
             seeds=() if args.no_baselines else args.seeds,
-            pixel_size=args.pixel_size,
             batch_size=args.batch_size,
             workers=args.workers,
             device=args.device,
-            cache=args.cache or checkpoint.parent / 'features',
             cfg_options=args.cfg_options,
         )
+        of_features = [name for name in protocols if name in OF_FEATURES]
+        report, tables = {}, []
+        if of_features or not protocols:
+            report = evaluate_checkpoint(
+                args.config,
+                checkpoint,
+                of_features,
+                features=args.feature,
+                ks=args.ks,
+                temperature=args.temperature,
+                pixel_size=args.pixel_size,
+                cache=args.cache or checkpoint.parent / 'features',
+                **common,
+            )
+            tables.append(format_table(report))
+        if 'attention' in protocols:
+            report['attention'] = evaluate_attention(args.config, checkpoint, mass=args.mass, **common)
+            tables.append(format_attention_table(report['attention']))
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report, indent=1) + '\n')
     except Exception as error:
@@ -88,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
         return 2
-    print(format_table(report))
+    print('\n\n'.join(tables))
     print(f'written: {out}')
     return 0
 

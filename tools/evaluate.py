@@ -4,8 +4,8 @@
     python tools/evaluate.py knn,linear CONFIG CKPT --data ROOT
     python tools/evaluate.py attention CONFIG CKPT --data ROOT
 
-ROOT holds train/<class>/* and val/<class>/*, for attention val/* and masks/val/*.png. Every number stands beside baselines.
-Prints tables and writes the numbers as JSON.
+ROOT holds train/<class>/* and val/<class>/*, for attention val/* and masks/val/*.png. Every number stands beside
+baselines. Prints tables and writes the numbers as JSON.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from mimselfsup.engine.checkpoint import trust_checkpoint
 from mimselfsup.engine.launch import is_user_error
 from mimselfsup.evaluation.features import FEATURES
 from mimselfsup.evaluation.knn import DEFAULT_KS, DEFAULT_TEMPERATURE
-
 
 PROTOCOLS = (*OF_FEATURES, 'attention')
 

@@ -27,7 +27,7 @@ COLUMNS = dict(best_head='best head', mean_head='mean head', mean_map='mean map'
 class ImagesWithForegrounds(Dataset):
     """The pictures of ``<root>/<split>`` as a whole at ``size`` (H, W), and their foregrounds, bool (H, W).
 
-    The foreground is what is not 0 in ``<root>/masks/<split>/<same name>.png``. Raises ValueError if there are no masks.
+    The foreground is what is not 0 in ``<root>/masks/<split>/<same name>.png``. Raises ValueError without masks.
     """
 
     def __init__(self, data_root: str | Path, split: str, size: tuple[int, int]) -> None:
@@ -35,8 +35,9 @@ class ImagesWithForegrounds(Dataset):
         self.pictures, self.masks = self.root / split, self.root / 'masks' / split
         if not self.masks.is_dir():
             raise ValueError(
-                f'{self.masks}: no such folder; attention is scored against label maps masks/{split}/<class>/<name>.png '
-                f'beside {split}/<class>/<name>.jpg, where 0 is background (tools/make_scenes.py writes them)'
+                f'{self.masks}: no such folder; attention is scored against label maps '
+                f'masks/{split}/<class>/<name>.png beside {split}/<class>/<name>.jpg, where 0 is background '
+                f'(tools/make_scenes.py writes them)'
             )
         pipeline = [
             dict(type='mimselfsup.LoadImage'),
@@ -77,8 +78,8 @@ def evaluate_attention(
 ) -> dict[str, Any]:
     """Jaccard index, in percent, of the last block's attention with the foregrounds of ``val/``.
 
-    See :func:`~mimselfsup.evaluation.attention_segmentation.attention_jaccard`. ``rows`` hold the checkpoint, the mean and
-    spread of random initialisations by ``seeds``, and the whole picture taken for the object.
+    See :func:`~mimselfsup.evaluation.attention_segmentation.attention_jaccard`. ``rows`` hold the checkpoint, the mean
+    and spread of random initialisations by ``seeds``, and the whole picture taken for the object.
     """
     config = load_config(config, cfg_options)
     data_root = data_root or default_data_root(config)
@@ -127,20 +128,18 @@ def attention_of(model: BaseModel, images: Tensor) -> tuple[Tensor, tuple[int, i
 
 def format_attention_table(report: Mapping[str, Any]) -> str:
     lines = [
-        f'{report["root"]}: attention of the last block that holds {100 * report["mass"]:.0f} % of the mass, against the '
-        f'objects of {report["images"]} images; Jaccard index in %'
+        f'{report["root"]}: where the last block has {100 * report["mass"]:.0f} % of its attention, against the objects '
+        f'of {report["images"]} images; Jaccard index in %'
     ]
     table = [['', *COLUMNS.values()]]
     for row in report['rows']:
-        cells = [
-            f'{row[name]:.1f}' + (f' +- {row[f"{name}_std"]:.1f}' if f'{name}_std' in row else '') for name in COLUMNS
-        ]
+        cells = []
+        for name in COLUMNS:
+            spread = row.get(f'{name}_std')
+            cells.append(f'{row[name]:.1f}' if spread is None else f'{row[name]:.1f} +- {spread:.1f}')
         table.append([row['model'], *cells])
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
-    for cells in table:
-        padded = [
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        lines.append('  '.join(padded).rstrip())
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for first, *cells in table:
+        aligned = [first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))]
+        lines.append('  '.join(aligned).rstrip())
     return '\n'.join(lines)

@@ -128,7 +128,7 @@ def attention_of(model: BaseModel, images: Tensor) -> tuple[Tensor, tuple[int, i
 
 def format_attention_table(report: Mapping[str, Any]) -> str:
     lines = [
-        f'{report["root"]}: where the last block has {100 * report["mass"]:.0f} % of its attention, against the objects '
+        f'{report["root"]}: where the last block has {100 * report["mass"]:.0f} % of its attention, against objects '
         f'of {report["images"]} images; Jaccard index in %'
     ]
     table = [['', *COLUMNS.values()]]

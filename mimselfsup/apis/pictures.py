@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,18 +22,19 @@ from mimselfsup.visualization import attention_figure, masks_figure, reconstruct
 from .model import load_config
 
 SEEDS_SHOWN = 4
+LONGEST_NAME = 9  # letters of a strategy in one line of a column title
 
 
 def choose_images(
     config: Config,
     images: Sequence[str | Path] | None = None,
-    data_root: str | Path | None = None,
+    data_roots: Sequence[str | Path] = (),
     number: int = 6,
     seed: int = 0,
 ) -> list[str]:
-    """Paths of the pictures to show: those named, or ``number`` drawn by ``seed`` from the data.
+    """Paths of the pictures to show: those named, or ``number`` drawn by ``seed`` from each data folder.
 
-    From ``val/`` of the folder where it has one, else from all of it.
+    From ``val/`` of a folder where it has one, else from all of it; without folders, from the config's data.
     """
     if images:
         absent = [str(path) for path in images if not Path(path).is_file()]
@@ -41,9 +43,13 @@ def choose_images(
         return [str(path) for path in images]
     if number < 1:
         raise ValueError(f'--num {number}: must be at least 1')
-    data_root = data_root or default_data_root(config)
-    if not data_root:
+    data_roots = data_roots or [default_data_root(config)]
+    if None in data_roots:
         raise ValueError('the config names no data folder; give --data FOLDER or --images FILE ...')
+    return [path for root in data_roots for path in _drawn(root, number, seed)]
+
+
+def _drawn(data_root: str | Path, number: int, seed: int) -> list[str]:
     split = 'val' if (Path(data_root) / 'val').is_dir() else 'train'
     settings = dict(type='mimselfsup.ImageFolder', data_root=str(data_root), split=split, pipeline=[])
     with DefaultScope.overwrite_default_scope('mimselfsup'):
@@ -111,16 +117,24 @@ def _parse_masking(text: str) -> dict:
 
 
 def _title(settings: dict) -> str:
-    """'BlockMasking' and, below, 0.4: the strategy and what it is asked to hide."""
+    """The strategy and, line by line below, what it is asked to hide: 'Block' and 'mask 40%'."""
     name = str(settings['type']).rsplit('.', 1)[-1].removesuffix('Masking') or 'Masking'
-    shown = [str(settings['mode'])] if 'mode' in settings else []
-    if 'mask_ratio' in settings:
-        ratio = settings['mask_ratio']
-        values = ratio if isinstance(ratio, list | tuple) else (ratio,)
-        shown.append('-'.join(f'{100 * value:.0f}' for value in values) + '%')
+    if len(name) > LONGEST_NAME:  # a column is narrow
+        name = re.sub('(?<=[a-z])(?=[A-Z])', '\n', name)
+    shown = [name]
+    if 'mode' in settings:
+        shown.append(str(settings['mode']))
+    for key, verb in (('mask_ratio', 'mask'), ('throw_ratio', 'throw'), ('show_ratio', 'show')):
+        ratio = settings.get(key)
+        if ratio and not isinstance(ratio, str):  # show_ratio='same'
+            values = ratio if isinstance(ratio, list | tuple) else (ratio,)
+            shown.append(f'{verb} ' + '-'.join(f'{100 * value:.0f}' for value in values) + '%')
+    if settings.get('throw_ratio'):
+        shown.append(str(settings.get('throw', 'middle')))
+    shown += [f'{key} {settings[key]}' for key in ('num', 'p') if key in settings]
     if settings.get('unit', 1) != 1:
         shown.append(f'unit {settings["unit"]}')
-    return f'{name}\n{", ".join(shown)}' if shown else name
+    return '\n'.join(shown)
 
 
 @torch.no_grad()
@@ -132,23 +146,26 @@ def draw_masks(
     groups: int = 1,
     trained: bool = True,
 ) -> Figure:
-    """What each strategy, a name and a masking config, hides of ``images``; column i draws from seed + i.
+    """What each strategy, a name and a masking config, hides of ``images``.
 
-    A strategy that ranks patches by saliency gets this model's own: the [CLS] row of the last block, mean over
-    heads; with ``trained=False``, of a model without a checkpoint, that is refused.
+    All draw from ``seed``, so that the variants of a strategy show what they make of the same ranking; one that
+    occurs again draws from seed + 1, and so on. A strategy that ranks patches by saliency gets this model's own,
+    the [CLS] row of the last block, mean over heads, which is then shown as well; with ``trained=False``, of a model
+    without a checkpoint, that is refused.
     """
     grid = model.backbone.token_grid(images.shape[-2:])
-    masks = []
-    for column, (name, settings) in enumerate(strategies):
-        masking = MASKINGS.build(settings)
-        saliency = None
-        if masking.needs_saliency:
-            if not trained:
-                raise ValueError(f'{type(masking).__name__} hides by attention: give a checkpoint to take it from')
-            saliency = _cls_attention(model, images)[0].mean(1).cpu()
-        generator = torch.Generator().manual_seed(seed + column)
+    maskings = [MASKINGS.build(settings) for _, settings in strategies]
+    ranking = [type(masking).__name__ for masking in maskings if masking.needs_saliency]
+    if ranking and not trained:
+        raise ValueError(f'{ranking[0]} hides by attention: give a checkpoint to take it from')
+    saliency = _cls_attention(model, images)[0].mean(1).cpu() if ranking else None
+    masks, drawn = [], []
+    for (name, settings), masking in zip(strategies, maskings, strict=True):
+        generator = torch.Generator().manual_seed(seed + drawn.count(settings))
+        drawn.append(settings)
         masks.append((name, masking(grid, len(images), saliency, generator)))
-    return masks_figure(pictures_of(model, images), masks, grid, groups)
+    shown = None if saliency is None else saliency.numpy()
+    return masks_figure(pictures_of(model, images), masks, grid, groups, shown)
 
 
 def draw_reconstruction(model: BaseModel, images: Tensor, seed: int = 0, groups: int = 1) -> Figure:
@@ -172,4 +189,4 @@ def _cls_attention(model: BaseModel, images: Tensor) -> tuple[Tensor, tuple[int,
     tokens = model.backbone.encode(images, cls_attention=True)
     if tokens.cls_attention is None:
         raise ValueError(f'{type(model.backbone).__name__} has no [CLS] token, hence no [CLS] attention')
-    return tokens.cls_attention.float(), tokens.grid
+    return tokens.cls_attention.float(), model.backbone.token_grid(images.shape[-2:])

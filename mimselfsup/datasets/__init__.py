@@ -1,6 +1,6 @@
 from .image_folder import ImageFolder, check_data_root
 from .samplers import EpochIndex, EpochSampler
-from .transforms import BrokenImage, LoadImage, RandomResizedCrop, SeedSample, read_image
+from .transforms import BrokenImage, LoadImage, MultiCrop, RandomResizedCrop, SeedSample, read_image, view_samples
 
 __all__ = [
     'BrokenImage',
@@ -8,8 +8,10 @@ __all__ = [
     'EpochSampler',
     'ImageFolder',
     'LoadImage',
+    'MultiCrop',
     'RandomResizedCrop',
     'SeedSample',
     'check_data_root',
     'read_image',
+    'view_samples',
 ]

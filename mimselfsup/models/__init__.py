@@ -3,5 +3,7 @@ from .backbones import *
 from .losses import *
 from .maskings import *
 from .necks import *
+from .preprocessors import *
 from .saliency import *
 from .targets import *
+from .tokenizers import *

@@ -151,6 +151,69 @@ def test_labels_that_cannot_be(tmp_path):
         ImageFolder(splits / 'list.txt', with_label=True)
 
 
+def test_labels_if_there_are_any(tmp_path):
+    classes = tree(tmp_path / 'classes', 'b/1.png', 'a/x/2.png', 'b/3.png')
+    dataset = ImageFolder(classes, pipeline=PIPELINE, with_label='if_any')
+    assert dataset.metainfo['classes'] == ('a', 'b')
+    assert [int(dataset[i]['data_samples'].gt_label) for i in range(3)] == [0, 1, 1]
+
+    def unlabelled(root, split=None):
+        dataset = ImageFolder(root, pipeline=PIPELINE, with_label='if_any', split=split)
+        assert 'classes' not in dataset.metainfo and 'gt_label' not in dataset[0]['data_samples']
+        return names(dataset, root if root.is_dir() else root.parent)
+
+    flat = tree(tmp_path / 'flat', '1.png', '2.png')
+    assert unlabelled(flat) == ['1.png', '2.png']
+    # No image is lost for the sake of labels, and one folder, or those of the splits, are no classes.
+    mixed = tree(tmp_path / 'mixed', 'a/1.png', 'b/2.png', 'stray.png')
+    assert unlabelled(mixed) == ['a/1.png', 'b/2.png', 'stray.png']
+    assert unlabelled(tree(tmp_path / 'one', 'a/1.png', 'a/2.png')) == ['a/1.png', 'a/2.png']
+    splits = tree(tmp_path / 'splits', 'train/1.png', 'val/2.png')
+    assert unlabelled(splits) == ['train/1.png', 'val/2.png']
+    assert unlabelled(splits, 'train') == ['train/1.png']
+    outside = classes / 'list.txt'
+    outside.write_text(f'a/x/2.png\nb/1.png\n{flat}/1.png\n')
+    assert unlabelled(outside) == ['a/x/2.png', 'b/1.png', '../flat/1.png']
+    with pytest.raises(ValueError, match="with_label='maybe', must be True, False or 'if_any'"):
+        ImageFolder(flat, with_label='maybe')
+
+
+@pytest.mark.parametrize('with_label', [True, False, 'if_any'])
+def test_the_first_images_of_each_class(tmp_path, log, with_label):
+    root = tree(tmp_path, 'n2/a.png', 'n2/B.png', 'n2/10.png', 'n2/2.png', 'n1/z.png', 'n3/x/2.png', 'n3/x.png')
+    image(root / 'stray.png')
+    dataset = ImageFolder(root, pipeline=PIPELINE, with_label=with_label, per_class=2)
+    expected = ['n1/z.png', 'n2/10.png', 'n2/2.png', 'n3/x/2.png', 'n3/x.png']
+    assert names(dataset, root) == expected
+    assert 'the first 2 images of each of 3 classes are used, 5 of 7; 1 classes have fewer' in log.text
+    assert '1 images without a class folder are left out' in log.text
+    labels = [dataset.get_data_info(i).get('gt_label') for i in range(5)]
+    assert labels == ([0, 1, 1, 2, 2] if with_label else [None] * 5)
+    assert len(ImageFolder(root, with_label=with_label, per_class=100)) == 7
+    assert names(ImageFolder(root, with_label=with_label, per_class=1), root) == ['n1/z.png', 'n2/10.png', 'n3/x/2.png']
+    listed = ['n2/a.png', 'n1/z.png', 'n2/10.png', './n2/2.png', str(root / 'n3/x.png')]
+    (root / 'list.txt').write_text('\n'.join(listed))
+    dataset = ImageFolder(root / 'list.txt', with_label=with_label, per_class=2)
+    assert names(dataset, root) == ['n1/z.png', 'n2/10.png', 'n2/2.png', 'n3/x.png']
+
+
+def test_subsets_that_cannot_be(tmp_path):
+    flat = tree(tmp_path / 'flat', '1.png', '2.png')
+    for per_class in (0, -3):
+        with pytest.raises(ValueError, match=f'per_class={per_class}, must be at least 1, or None'):
+            ImageFolder(flat, per_class=per_class)
+    message = r'per_class=2 needs class folders, but all 2 images lie directly in .*flat .*leave per_class out'
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(flat, per_class=2)
+    splits = tree(tmp_path / 'splits', 'train/a/1.png', 'val/a/2.png')
+    with pytest.raises(ValueError, match="per_class=2 would take the folders 'train' and 'val' for classes; set split"):
+        ImageFolder(splits, per_class=2)
+    assert len(ImageFolder(splits, split='train', per_class=2)) == 1
+    (splits / 'list.txt').write_text(str(flat / '1.png'))
+    with pytest.raises(ValueError, match=r'per_class=2 takes the class from .* but .*flat/1\.png does not lie there'):
+        ImageFolder(splits / 'list.txt', per_class=2)
+
+
 def test_splits(tmp_path, log):
     root = tree(tmp_path / 'in', 'train/a/1.png', 'val/a/2.png', 'extra.png')
     assert names(ImageFolder(root, split='train'), root) == ['train/a/1.png']

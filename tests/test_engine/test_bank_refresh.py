@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mimselfsup.datasets import ImageFolder
-from mimselfsup.datasets.transforms import CROP_META_KEYS
+from mimselfsup.datasets.transforms import CROP_META_KEYS, MULTI_CROP_META_KEYS
 from mimselfsup.engine.hooks.bank_refresh import BankRefreshHook, WholeImages, share
 from mimselfsup.engine.hooks.checkpoint import CheckpointHook
 from mimselfsup.engine.runner import EpochLoop, Runner
@@ -35,6 +35,12 @@ PIPELINE = [
     dict(type='mimselfsup.RandomResizedCrop', scale=16, crop_ratio_range=(0.3, 1.0), backend='pillow'),
     dict(type='mmpretrain.RandomFlip', prob=0.5),
     dict(type='mmpretrain.PackInputs', meta_keys=CROP_META_KEYS),
+]
+MULTI_CROP_PIPELINE = [
+    dict(type='mimselfsup.SeedSample'),
+    dict(type='mimselfsup.LoadImage'),
+    dict(type='mimselfsup.MultiCrop', global_size=16, local_size=8, num_local=2),
+    dict(type='mmpretrain.PackInputs', meta_keys=MULTI_CROP_META_KEYS),
 ]
 
 
@@ -152,6 +158,14 @@ def test_maps_are_those_of_whole_pictures_and_broken_ones_are_uniform(folder, tm
     with gzip.open(next((tmp_path / 'saliency_bank').glob('images_*')), 'rt') as listing:
         assert listing.read().split() == [f'{index}.png' for index in range(8)]
     assert '1 images of this process cannot be read' in runner.logger.lines[-1]
+
+
+def test_a_pipeline_of_many_views_gets_the_same_maps(folder, tmp_path):
+    runner = stand_in(folder, tmp_path, epoch=2)
+    runner.train_dataloader = DataLoader(ImageFolder(folder, pipeline=MULTI_CROP_PIPELINE))
+    start(runner)
+    maps = np.load(tmp_path / 'saliency_bank' / 'epoch_0002.npy')
+    np.testing.assert_allclose(maps, expected_maps(runner.model, folder), atol=1e-3)
 
 
 def test_nothing_else_is_touched_by_a_refresh(folder, tmp_path):
@@ -425,3 +439,15 @@ def test_a_pipeline_that_loses_the_crop_is_refused_before_training(folder, tmp_p
     runner.train_dataloader = DataLoader(ImageFolder(folder, pipeline=pipeline))
     with pytest.raises(ValueError, match=message):
         start(runner)
+
+
+def test_many_views_have_to_be_recorded_too(folder, tmp_path):
+    runner = stand_in(folder, tmp_path)
+    for meta_keys, lacking in (
+        (CROP_META_KEYS, r"\['crop_boxes', 'flips'\]"),
+        (('crop_boxes', 'flips', 'crop_source'), r"\['sample_idx'\]"),
+    ):
+        pipeline = [*MULTI_CROP_PIPELINE[:3], dict(type='mmpretrain.PackInputs', meta_keys=meta_keys)]
+        runner.train_dataloader = DataLoader(ImageFolder(folder, pipeline=pipeline))
+        with pytest.raises(ValueError, match=f'drops {lacking}; .*transforms.MULTI_CROP_META_KEYS'):
+            start(runner)

@@ -17,6 +17,8 @@ class RandomResizedCrop(_RandomResizedCrop):
     box would be that of a mirrored image.
     """
 
+    records = ('crop_box', 'crop_source')
+
     def rand_crop_params(self, img) -> tuple[int, int, int, int]:
         self._box = super().rand_crop_params(img)
         return self._box

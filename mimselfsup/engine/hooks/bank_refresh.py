@@ -12,7 +12,6 @@ from mmcv.transforms import Compose, Resize
 from mmengine.dataset import BaseDataset
 from mmengine.dist import barrier, get_dist_info
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.datasets.transforms import PackInputs
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -24,6 +23,7 @@ from mimselfsup.models.saliency.teacher import eval_mode
 from mimselfsup.registry import HOOKS
 
 from .generators import generators_untouched
+from .run_state import model_of
 
 FOLDER = 'saliency_bank'
 
@@ -67,7 +67,7 @@ class BankRefreshHook(Hook):
                 f'BankRefreshHook counts epochs, but the training loop is {type(runner.train_loop).__name__}: '
                 f'use train_cfg=dict(by_epoch=True, max_epochs=...)'
             )
-        model = _unwrapped(runner.model)
+        model = model_of(runner)
         bank = getattr(model, 'saliency', None)
         if not isinstance(bank, AttentionBank):
             raise ValueError(
@@ -86,7 +86,7 @@ class BankRefreshHook(Hook):
         barrier()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        bank = _unwrapped(runner.model).saliency
+        bank = model_of(runner).saliency
         bank.epoch = runner.epoch
         last = runner.epoch // self.interval * self.interval
         if last == 0:
@@ -101,7 +101,7 @@ class BankRefreshHook(Hook):
 
     def refresh(self, runner: Runner) -> None:
         """Makes the maps of all images with the encoder as it is, and lets the bank read them."""
-        model, dataset = _unwrapped(runner.model), runner.train_dataloader.dataset
+        model, dataset = model_of(runner), runner.train_dataloader.dataset
         bank, rank, world_size = model.saliency, *get_dist_info()
         info = self._info(bank, runner.epoch, len(dataset))
         path = self._store.path(runner.epoch)
@@ -246,21 +246,22 @@ def check_pipeline(dataset: Dataset) -> None:
             f'train on one data set, such as ImageFolder'
         )
     transforms = list(dataset.pipeline.transforms)
-    crops = [each for each in transforms if type(each).__name__ == 'RandomResizedCrop']
-    if not crops or not type(crops[0]).__module__.startswith('mimselfsup.'):
+    crops = [each for each in transforms if type(each).__name__ in ('RandomResizedCrop', 'MultiCrop')]
+    if not crops or not hasattr(crops[0], 'records'):
         raise ValueError(
             'AttentionBank: the training pipeline does not record its crops; use '
-            "dict(type='mimselfsup.RandomResizedCrop', ...), which takes the arguments of mmpretrain's"
+            "dict(type='mimselfsup.RandomResizedCrop', ...), which takes the arguments of mmpretrain's, or MultiCrop"
         )
-    wanted = {'sample_idx', 'crop_box', 'crop_source'}
+    wanted = {'sample_idx', *crops[0].records}
     if any('Flip' in type(each).__name__ for each in transforms):
         wanted |= {'flip', 'flip_direction'}
     for transform in transforms:
         lacking = wanted - set(getattr(transform, 'meta_keys', wanted))
         if lacking:
+            names = 'MULTI_CROP_META_KEYS' if 'crop_boxes' in wanted else 'CROP_META_KEYS'
             raise ValueError(
                 f'AttentionBank: {type(transform).__name__} of the training pipeline drops {sorted(lacking)}; '
-                f'give it meta_keys=mimselfsup.datasets.transforms.CROP_META_KEYS'
+                f'give it meta_keys=mimselfsup.datasets.transforms.{names}'
             )
 
 
@@ -287,7 +288,3 @@ class WholeImages(Dataset):
 def _collate(samples: list) -> tuple[list[int], torch.Tensor, list[bool]]:
     indices, images, broken = zip(*samples, strict=True)
     return list(indices), torch.stack(images), list(broken)
-
-
-def _unwrapped(model):
-    return model.module if is_model_wrapper(model) else model

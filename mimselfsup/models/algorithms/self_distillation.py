@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mimselfsup.datasets.transforms.multi_crop import view_samples
 from mimselfsup.models.backbones.tokens import Tokens, image_feature
 from mimselfsup.models.losses.distillation import entropy
 from mimselfsup.models.saliency import EncoderAttention
@@ -148,6 +149,9 @@ class SelfDistillation(BaseAlgorithm):
             teacher_logits = teacher.projector.logits(teacher.projector(image_feature(seen), GLOBAL_VIEWS))
             targets = self.loss_function.targets(teacher_logits, self.epoch)
             self.loss_function.update_center(teacher_logits.sum(0, dtype=torch.float32), len(teacher_logits))
+            if self.patch_loss_function is not None:
+                hidden_tokens = self._of_tokens(mask, seen.grid)
+                patch_targets = self._patch_targets(seen, hidden_tokens)
 
         tokens = student.backbone.encode(global_views, mask)
         local_features = None
@@ -158,33 +162,45 @@ class SelfDistillation(BaseAlgorithm):
         losses = dict(loss_cls=self.loss_function.weight * across_views)
 
         if self.patch_loss_function is not None:
-            losses['loss_patch'] = self.patch_loss_function.weight * self._patch_loss(tokens, seen, mask)
+            patches = self._patch_loss(tokens, hidden_tokens, patch_targets)
+            losses['loss_patch'] = self.patch_loss_function.weight * patches
         if self.restoration is not None:
             restored = self.restoration(tokens, views=GLOBAL_VIEWS)
             losses['loss_restoration'] = self.restoration_weight * F.l1_loss(restored.float(), global_views)
         return losses | self._statistics(across_views, targets, mask)
 
-    def _patch_loss(self, tokens: Tokens, seen: Tokens, mask: TokenMask) -> Tensor:
-        """The masked patches alone go through the student's head, and through the teacher's layer of prototypes."""
-        cells = self.backbone.out_stride[0] // self.backbone.patch_size[0]
-        mask = mask.coarsened(tuple(side * cells for side in tokens.grid), cells)
-        student, teacher, distillation = self.student.projector, self.teacher.projector, self.patch_loss_function
-        with torch.no_grad():
-            patches = seen.patches.flatten(0, 1)
-            if distillation.center_over == 'masked':
-                vectors = teacher(patches.index_select(0, mask.masked_places))
-                logits = teacher.patch_logits(vectors)
-                total, count = logits.sum(0, dtype=torch.float32), len(logits)
-            else:
-                vectors = teacher(patches)
-                logits = teacher.patch_logits(vectors.index_select(0, mask.masked_places))
-                total, count = teacher.summed_patch_logits(vectors), len(vectors)
-            targets = distillation.targets(logits, self.epoch)
-            distillation.update_center(total, count)
+    def _of_tokens(self, mask: TokenMask, grid: tuple[int, int]) -> TokenMask:
+        """The mask of the tokens that come out, which cover several patches each in a hierarchy."""
+        cells = self._cells
+        return mask.coarsened(tuple(side * cells for side in grid), cells, only_whole=True)  # see _check
+
+    @property
+    def _cells(self) -> int:
+        return self.backbone.out_stride[0] // self.backbone.patch_size[0]
+
+    def _patch_targets(self, seen: Tokens, mask: TokenMask) -> Tensor:
+        """(T, K): of the masked patches, which alone go through the teacher's layer of prototypes."""
+        teacher, distillation = self.teacher.projector, self.patch_loss_function
+        patches = seen.patches.flatten(0, 1)
+        if distillation.center_over == 'masked':
+            vectors = teacher(patches.index_select(0, mask.masked_places))
+            logits = teacher.patch_logits(vectors)
+            total, count = logits.sum(0, dtype=torch.float32), len(logits)
+        else:
+            vectors = teacher(patches)
+            logits = teacher.patch_logits(vectors.index_select(0, mask.masked_places))
+            total, count = teacher.summed_patch_logits(vectors), len(vectors)
+        targets = distillation.targets(logits, self.epoch)
+        distillation.update_center(total, count)
+        return targets
+
+    def _patch_loss(self, tokens: Tokens, mask: TokenMask, targets: Tensor) -> Tensor:
+        """The masked patches alone go through the student's head."""
+        student = self.student.projector
         masked = tokens.patches.flatten(0, 1).index_select(0, mask.masked_places_in_kept)
         predicted = student.patch_logits(student(masked))
         rows = mask.masked_places // mask.masked.shape[1]
-        return distillation(predicted, targets, rows, mask.masked.sum(1))
+        return self.patch_loss_function(predicted, targets, rows, mask.masked.sum(1))
 
     def draw_mask(self, views: list[Tensor], seen: Tokens, data_samples: list | None) -> TokenMask | None:
         """What to hide of the student's global views (2 B rows, view by view), by the attention of the teacher, who
@@ -199,8 +215,6 @@ class SelfDistillation(BaseAlgorithm):
             return self.masking(grid, rows, device=device)
         if self._attention_is_the_teachers:
             return self.masking(grid, rows, mean_over_heads(seen.cls_attention))
-        from mimselfsup.datasets.transforms.multi_crop import view_samples
-
         maps = [
             self.saliency(view, None if data_samples is None else view_samples(data_samples, place), grid)
             for place, view in enumerate(views[:GLOBAL_VIEWS])

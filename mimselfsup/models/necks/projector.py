@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class Projector(BaseModule):
         self.num_prototypes = num_prototypes
         layers: list[nn.Module] = []
         widths = [in_channels, *[hidden] * (num_layers - 1)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers.append(nn.Linear(before, after))
             if norm is not None:
                 # BatchNorm1d by its class name: mmcv's 'BN' is the 2-D one.

@@ -1,0 +1,3 @@
+from .multi_crop import MultiCropPreprocessor
+
+__all__ = ['MultiCropPreprocessor']

@@ -4,9 +4,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from .figure import picture_grid, upsample
+from .figure import enlarge, picture_grid, upsample
 
-SMALLEST_SIDE = 192
 COLORMAP = 'inferno'  # monotone in lightness: reads in grey and for colour-blind readers
 
 
@@ -17,8 +16,7 @@ def attention_overlay(
 
     Comes out enlarged by a whole number where the picture is small, so that the map is smooth on it.
     """
-    factor = -(-SMALLEST_SIDE // min(picture.shape[:2]))
-    picture = picture.repeat(factor, 0).repeat(factor, 1)
+    picture = enlarge(picture)
     low, high = float(attention.min()), float(attention.max())
     scaled = (attention - low) / (high - low) if high > low else np.zeros_like(attention)
     values = upsample(scaled, picture.shape[:2], mode).clip(0, 1)

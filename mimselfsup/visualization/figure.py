@@ -10,6 +10,7 @@ from torch import Tensor
 
 FONT = 'DejaVu Sans'
 MAX_WIDTH = 7.0  # inches, the text of a two-column page
+SMALLEST_SIDE = 192  # pixels, of pictures on which something finer than their own pixels is drawn
 
 
 def to_picture(images: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> np.ndarray:
@@ -32,19 +33,25 @@ def upsample(values: np.ndarray, size: tuple[int, int], mode: str = 'nearest') -
     return torch.nn.functional.interpolate(tensor, size, mode='bicubic', align_corners=False)[0, 0].numpy()
 
 
+def enlarge(pictures: np.ndarray) -> np.ndarray:
+    """(..., H, W, 3), each pixel repeated so that no side is below 192 pixels; larger ones come back as they are."""
+    factor = -(-SMALLEST_SIDE // min(pictures.shape[-3:-1]))
+    return pictures.repeat(factor, -3).repeat(factor, -2)
+
+
 def picture_grid(
     rows: Sequence[Sequence[np.ndarray]],
     titles: Sequence[str],
     groups: int = 1,
     cell: float | None = None,
-    legend: Sequence[tuple[str, tuple[float, float, float]]] = (),
+    legend: Sequence[tuple[str, np.ndarray]] = (),
     note: str = '',
 ) -> Figure:
     """Rows of pictures (H, W, 3) in [0, 1], all with ``len(titles)`` columns.
 
     ``groups`` folds the rows into that many blocks side by side. ``cell`` is the width of a picture in inches,
-    by default 1 or what makes the figure as wide as a page; ``legend`` pairs a word with a colour; ``note`` is a
-    line below.
+    by default 1 or what makes the figure as wide as a page; ``legend``, below, pairs words with a square picture of
+    what they name; ``note`` is a line below that.
     """
     columns = len(titles)
     if not rows or any(len(row) != columns for row in rows):
@@ -58,9 +65,9 @@ def picture_grid(
     gap, group_gap, margin = 0.03 * cell, 0.16 * cell, 0.02
     tall = cell * height / width
     longest = max(len(line) for title in titles for line in title.split('\n'))
-    size = min(8.0, max(4.5, cell * 72 * 1.75 / max(longest, 1)))
+    size = min(8.0, max(4.5, cell * 72 * 1.5 / max(longest, 1)))
     head = (max(title.count('\n') for title in titles) + 1) * size * 1.35 / 72 + 0.03
-    foot = 0.24 if legend or note else 0.0
+    foot = 0.06 + 0.17 * bool(legend) + 0.15 * bool(note) if legend or note else 0.0
     block = columns * cell + (columns - 1) * gap
     total_width = groups * block + (groups - 1) * group_gap + 2 * margin
     total_height = head + lines * tall + (lines - 1) * gap + foot + 2 * margin
@@ -80,16 +87,17 @@ def picture_grid(
                 axes.set_title(titles[column], fontsize=size, pad=2.5, family=FONT)
     if note:
         figure.text(margin / total_width, 0.05 / total_height, note, fontsize=6.5, family=FONT, color='0.3')
-    left = margin + (0.06 * len(note) if note else 0)
-    for word, colour in legend:
-        square = figure.add_axes([left / total_width, 0.05 / total_height, 0.11 / total_width, 0.11 / total_height])
-        square.set_facecolor(colour)
+    left, bottom = margin, 0.05 + 0.15 * bool(note)
+    for word, picture in legend:
+        square = figure.add_axes([left / total_width, bottom / total_height, 0.12 / total_width, 0.12 / total_height])
+        square.imshow(picture, interpolation='nearest', aspect='auto', vmin=0, vmax=1)
         square.set_xticks([])
         square.set_yticks([])
         for spine in square.spines.values():
             spine.set(linewidth=0.4, color='0.4')
-        figure.text((left + 0.16) / total_width, 0.055 / total_height, word, fontsize=7, family=FONT, va='bottom')
-        left += 0.16 + 0.065 * len(word) + 0.2
+        place = (left + 0.17) / total_width, (bottom + 0.06) / total_height
+        figure.text(*place, word, fontsize=6.5, family=FONT, va='center_baseline')
+        left += 0.17 + 0.055 * len(word) + 0.2
     return figure
 
 

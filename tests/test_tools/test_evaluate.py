@@ -120,11 +120,13 @@ def test_pictures_are_written_and_repeat_for_a_seed(call, tmp_path, kind):
 def test_strategies_come_from_configs_and_literals(call, tmp_path, monkeypatch):
     out = tmp_path / 'a.svg'
     words = ['C', "dict(type='GridMasking')", "{'type': 'BlockMasking', 'mask_ratio': (0.2, 0.4), 'min_block': 2}"]
-    code, _, _ = call('visualize.py', 'masks', 'C', '--num', '2', '--out', str(out), '--strategies', *words)
+    drawn = ('--data', 'data', 'data', '--num', '2')
+    code, _, _ = call('visualize.py', 'masks', 'C', *drawn, '--out', str(out), '--strategies', *words)
     assert code == 0
     text = out.read_text()
-    for title in ('Random', '50%', 'Grid', 'Block', '20-40%'):
+    for title in ('Random', 'mask 50%', 'Grid', 'Block', 'mask 20-40%'):
         assert f'<!-- {title}' in text
+    assert text.count('<image') == 4 * 4  # two pictures of each folder; the picture and three strategies
 
 
 def test_curves_of_a_work_dir(call, tmp_path):

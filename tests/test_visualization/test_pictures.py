@@ -17,6 +17,7 @@ from mimselfsup.visualization import (
     to_picture,
     upsample,
 )
+from mimselfsup.visualization.figure import enlarge
 from mimselfsup.visualization.masks import MASKED, THROWN
 
 
@@ -47,32 +48,77 @@ def test_upsampling_repeats_or_interpolates():
         upsample(values, (4, 4), 'linear')
 
 
+def test_small_pictures_are_enlarged_by_whole_numbers_and_large_ones_are_not():
+    pictures = np.random.default_rng(0).random((2, 50, 70, 3))
+    enlarged = enlarge(pictures)
+    assert enlarged.shape == (2, 200, 280, 3)  # 4 times: 3 would leave 150 < 192 pixels
+    np.testing.assert_array_equal(enlarged[1, 7, 278], pictures[1, 1, 69])
+    assert enlarge(np.zeros((224, 192, 3))).shape == (224, 192, 3)
+
+
 def test_hidden_patches_are_painted_where_they_are_and_nothing_else_changes():
-    pictures = np.random.default_rng(0).random((2, 8, 12, 3))  # 2 x 3 patches of 4 px
+    pictures = np.random.default_rng(0).random((2, 8, 12, 3))  # 2 x 3 patches of 4 px, 96 px enlarged
     mask = TokenMask(
         torch.tensor([[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]).bool(),
         torch.tensor([[0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]]).bool(),
     )
-    expected = pictures.copy()
-    expected[0, :4, :4] = MASKED
-    expected[0, 4:, 8:] = THROWN
-    expected[1, :4, 4:8] = THROWN
     original = pictures.copy()
-    np.testing.assert_array_equal(paint_mask(pictures, mask, (2, 3)), expected)
+    painted = paint_mask(pictures, mask, (2, 3))
     np.testing.assert_array_equal(pictures, original)
+    expected = pictures.repeat(24, 1).repeat(24, 2)
+    expected[0, :96, :96] = MASKED
+    for row, place in ((0, np.s_[96:, 192:]), (1, np.s_[:96, 96:192])):
+        striped = painted[row][place]
+        expected[row][place] = striped
+        colours, counts = np.unique(striped.reshape(-1, 3), axis=0, return_counts=True)
+        assert sorted(map(tuple, colours)) == sorted(THROWN)
+        assert counts.min() > 0.45 * 96**2  # either colour fills half
+        changes = (np.diff(striped[0, :, 2]) != 0).sum()
+        assert 3 <= changes <= 4  # a patch shows two pairs of stripes
+    np.testing.assert_array_equal(painted, expected)
 
 
-def test_masks_have_a_column_per_strategy_and_a_legend_only_where_two_colours_need_it():
+def test_what_is_thrown_differs_from_what_is_masked_in_lightness_even_when_the_stripes_blur():
+    grey = np.dot(np.array([MASKED, np.mean(THROWN, axis=0)]), (0.3, 0.6, 0.1))
+    assert grey[1] - grey[0] > 0.15
+
+
+def test_masks_have_a_column_per_strategy_and_a_legend_only_where_two_kinds_need_it():
     pictures = np.random.default_rng(0).random((2, 8, 8, 3))
     none = TokenMask.none(2, 4)
     throwing = TokenMask(none.masked, torch.tensor([[True, False, False, False]] * 2))
-    figure = masks_figure(pictures, [('A', none), ('B', throwing)], (2, 2))
-    assert titles(figure) == ['input', 'A', 'B']
+    figure = masks_figure(pictures, [('A', none), ('B\nbelow', throwing)], (2, 2))
+    assert titles(figure) == ['input', 'A\n', 'B\nbelow']  # names at one height
     pictures_shown = shown(figure)
-    np.testing.assert_array_equal(pictures_shown[1], pictures[0])
+    np.testing.assert_array_equal(pictures_shown[1], enlarge(pictures)[0])
     np.testing.assert_array_equal(pictures_shown[5], paint_mask(pictures, throwing, (2, 2))[1])
-    assert [text.get_text() for text in figure.texts] == ['masked', 'thrown']
+    assert [text.get_text().split()[0] for text in figure.texts] == ['masked', 'thrown']
+    masked, thrown = pictures_shown[6:]
+    np.testing.assert_allclose(np.unique(masked.reshape(-1, 3), axis=0), [MASKED])
+    assert {tuple(colour) for colour in thrown.reshape(-1, 3)} == set(THROWN)
     assert not masks_figure(pictures, [('A', none)], (2, 2)).texts
+
+
+def test_saliency_has_a_column_of_its_own_patch_by_patch():
+    pictures = np.random.default_rng(0).random((2, 8, 8, 3))
+    saliency = np.array([[0.1, 0.2, 0.3, 0.4], [4.0, 3.0, 2.0, 1.0]])
+    figure = masks_figure(pictures, [('A', TokenMask.none(2, 4))], (2, 2), saliency=saliency)
+    assert titles(figure) == ['input', 'saliency', 'A']
+    for row in range(2):
+        expected = attention_overlay(pictures[row], saliency[row].reshape(2, 2), 'nearest')
+        np.testing.assert_array_equal(shown(figure)[3 * row + 1], expected)
+    assert 'own range' in figure.texts[0].get_text()
+
+
+def test_a_line_of_words_below_a_legend_is_not_printed_over_it():
+    swatch = np.zeros((1, 1, 3))
+    figure = picture_grid([[np.zeros((8, 8, 3))] * 6], list('abcdef'), legend=[('masked', swatch)], note='a note')
+    height = figure.get_size_inches()[1]
+    note, word = (next(t for t in figure.texts if t.get_text() == text) for text in ('a note', 'masked'))
+    pictures_end = min(axes.get_position().y0 for axes in figure.axes[:6])
+    box = figure.axes[6].get_position()
+    assert note.get_position()[1] * height + 6.5 / 72 < box.y0 * height < box.y1 * height < pictures_end * height
+    assert box.y0 < word.get_position()[1] < box.y1
 
 
 def test_reconstruction_rows_are_input_masked_reconstruction():

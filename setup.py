@@ -73,7 +73,16 @@ transfer = [
     'pycocotools>=2.0.8',
     'faster-coco-eval>=1.6',
 ]
-test = [*transfer, 'pytest>=8', 'ruff>=0.9', 'setuptools>=77', 'timm>=1.0', 'scikit-learn>=1.5']
+test = [
+    *transfer,
+    'pytest>=8',
+    'ruff>=0.9',
+    'setuptools>=77',
+    'timm>=1.0',
+    'scikit-learn>=1.5',
+    'scikit-image>=0.24',
+    'scipy>=1.11',
+]
 trackers = dict(wandb=['wandb>=0.19'], mlflow=['mlflow>=2.20'])
 
 if __name__ == '__main__':

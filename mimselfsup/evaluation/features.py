@@ -30,7 +30,8 @@ class Features:
 def encoder_features(model: BaseModel, feature: str) -> Extractor:
     """A function from a collated batch to the backbone's (B, D), after its final norm.
 
-    'cls': the [CLS] token; 'avg': the mean of the patch tokens. The model should be in eval mode.
+    'cls': the [CLS] token, or the mean of them where there are several (SemanticMIM's proxies); 'avg': the mean of
+    the patch tokens. The model should be in eval mode.
     """
     return lambda batch: encode_features(model, batch, (feature,))[feature]
 
@@ -48,7 +49,7 @@ def encode_features(model: BaseModel, batch: dict, kinds: tuple[str, ...]) -> di
             f"feature='cls': {type(model.backbone).__name__} has no [CLS] token; use 'avg', the mean of its "
             f'patch tokens'
         )
-    read = dict(cls=lambda: tokens.extra[:, 0], avg=lambda: tokens.patches.mean(1))
+    read = dict(cls=lambda: tokens.extra.mean(1), avg=lambda: tokens.patches.mean(1))
     return {kind: read[kind]() for kind in kinds}
 
 

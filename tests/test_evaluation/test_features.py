@@ -37,9 +37,10 @@ class Model(nn.Module):
 BATCH = dict(inputs=torch.zeros(2, 3, 8, 8), data_samples=None)
 
 
-def test_cls_is_the_first_extra_token_and_avg_the_mean_of_the_patches_alone():
-    found = encode_features(Model(2), BATCH, ('cls', 'avg'))
-    assert found['cls'].tolist() == [[1000.0] * 3] * 2
+@pytest.mark.parametrize(('extra', 'cls'), [(1, 1000.0), (2, 1003.5), (8, 1024.5)])
+def test_cls_is_the_mean_of_the_extra_tokens_and_avg_that_of_the_patches_alone(extra, cls):
+    found = encode_features(Model(extra), BATCH, ('cls', 'avg'))
+    assert found['cls'].tolist() == [[cls] * 3] * 2
     assert found['avg'].tolist() == [[1.5] * 3] * 2
 
 

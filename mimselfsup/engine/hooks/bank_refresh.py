@@ -246,8 +246,8 @@ def check_pipeline(dataset: Dataset) -> None:
             f'train on one data set, such as ImageFolder'
         )
     transforms = list(dataset.pipeline.transforms)
-    crops = [each for each in transforms if type(each).__name__ in ('RandomResizedCrop', 'MultiCrop')]
-    if not crops or not hasattr(crops[0], 'records'):
+    crops = [each for each in transforms if hasattr(each, 'records')]
+    if not crops:
         raise ValueError(
             'AttentionBank: the training pipeline does not record its crops; use '
             "dict(type='mimselfsup.RandomResizedCrop', ...), which takes the arguments of mmpretrain's, or MultiCrop"

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from mimselfsup.registry import MASKINGS, MODELS
-from mimselfsup.structures import TokenMask
+from mimselfsup.structures import TokenMask, TokenSubset
 
 from .base import BaseAlgorithm
 
@@ -17,12 +17,15 @@ class MaskedImageModeling(BaseAlgorithm):
         backbone: a mask-aware backbone (MaskedViT, MaskedSwin).
         masking: what to hide, of ``MASKINGS``.
         decoder: tokens in, predictions at the masked patches out. TransformerDecoder fills in what MaskedViT
-            dropped; LinearDecoder reads off what it replaced.
+            dropped; LinearDecoder reads off what it replaced; ProxyDecoder asks what it compressed.
         target: what is to be predicted, of every patch.
         loss: distance of predictions and targets.
         saliency: where attention comes from (EncoderAttention, AttentionBank), for a masking that ranks by it.
         masking_before: what to hide while the source of saliency knows nothing yet, as before the first refresh
             of a bank: the host's own masking.
+        prediction_masking: what to predict, of ``MASKINGS``, where that is drawn for itself: then ``masking`` says what
+            the encoder does not see, and a patch may be both seen and predicted, or neither (the outlook of
+            SemanticMIM). Only for a ProxyDecoder; without it the masked patches are what is predicted.
         data_preprocessor: normalisation; see mmpretrain's SelfSupDataPreprocessor.
 
     Sizes that follow from the backbone and the target (channels, grid, patch size) are filled in.
@@ -37,6 +40,7 @@ class MaskedImageModeling(BaseAlgorithm):
         loss: dict,
         saliency: dict | None = None,
         masking_before: dict | None = None,
+        prediction_masking: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -45,6 +49,7 @@ class MaskedImageModeling(BaseAlgorithm):
         self.masking = MASKINGS.build(masking)
         patch_size = self.backbone.patch_size
         self.target = MODELS.build(dict(patch_size=patch_size, **target))
+        self.target.bind(self.data_preprocessor)
         sizes = dict(
             in_channels=self.backbone.out_channels,
             out_channels=self.target.out_channels,
@@ -55,6 +60,7 @@ class MaskedImageModeling(BaseAlgorithm):
         self.loss_function = MODELS.build(loss)
         self.saliency = None if saliency is None else MODELS.build(saliency)
         self.masking_before = None if masking_before is None else MASKINGS.build(masking_before)
+        self.prediction_masking = None if prediction_masking is None else MASKINGS.build(prediction_masking)
         self._check()
 
     def _check(self) -> None:
@@ -79,22 +85,50 @@ class MaskedImageModeling(BaseAlgorithm):
                 f'MaskedImageModeling: {type(self.masking).__name__} throws tokens, which '
                 f'{type(self.backbone).__name__} cannot; set throw_ratio=0 or use a MaskedViT'
             )
+        if self.prediction_masking is not None:
+            if not getattr(self.decoder, 'predicts_anywhere', False):
+                raise ValueError(
+                    f'MaskedImageModeling: prediction_masking needs a decoder to which visible patches are as unknown '
+                    f'as masked ones (ProxyDecoder), not {type(self.decoder).__name__}; remove it'
+                )
+            if self.prediction_masking.needs_saliency or self.prediction_masking.throws or self.masking.throws:
+                raise ValueError(
+                    f'MaskedImageModeling: prediction_masking={type(self.prediction_masking).__name__} with masking '
+                    f'{type(self.masking).__name__}: neither may throw tokens, nor the first rank by saliency; use '
+                    f'RandomMasking, BlockMasking or GridMasking'
+                )
+        if hasattr(self.decoder, 'bind'):
+            self.decoder.bind(self.backbone)
         if self.saliency is not None:
             self.saliency.bind(self.backbone)
 
-    def loss(self, images: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
-        """``images`` (B, 3, H, W), normalised."""
+    def loss(self, inputs: Tensor | list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
+        """``inputs``: images (B, 3, H, W), normalised; or those and the same crops in the size of the target's."""
+        images, target_view = (inputs[0], inputs[-1]) if isinstance(inputs, list | tuple) else (inputs, inputs)
         grid = self.backbone.token_grid(images.shape[-2:])
         mask = self.draw_mask(images, data_samples, grid)
         tokens = self.backbone.encode(images, mask)
-        predicted = self.decoder(tokens, mask)  # (B, M, P): at the masked patches only
-        masked = mask.masked_subset
+        asked = mask
+        if self.prediction_masking is not None:
+            asked = self.prediction_masking(grid, len(images), device=images.device)
+        predicted = self.decoder(tokens, asked)  # (B, M, P): at the masked patches only
+        masked = asked.masked_subset
         with torch.no_grad():
-            target = masked.gather(self.target(images))
+            target = self.target(target_view)  # of every patch: (B, N, P), or classes (B, N)
+            wanted = self._at_masked(target, masked, grid)
         return dict(
-            loss_reconstruction=self.loss_function(predicted, target, masked.valid),
+            loss_reconstruction=self.loss_function(predicted, wanted, masked.valid),
             masked_fraction=mask.masked.float().mean(),
+            **self.target.statistics(target),
         )
+
+    def _at_masked(self, target: Tensor, masked: TokenSubset, grid: tuple[int, int]) -> Tensor:
+        if target.shape[1] != grid[0] * grid[1]:
+            raise ValueError(
+                f'MaskedImageModeling: {type(self.target).__name__} sees {target.shape[1]} patches in its images, the '
+                f'encoder {grid[0]} x {grid[1]}; give it a second view of the size that fits (TwoSizeCrop)'
+            )
+        return masked.gather(target) if target.ndim == 3 else target.gather(1, masked.index)
 
     def draw_mask(
         self,
@@ -117,14 +151,13 @@ class MaskedImageModeling(BaseAlgorithm):
     def reconstruct(
         self, images: Tensor, generator: Generator | None = None, data_samples: list | None = None
     ) -> tuple[TokenMask, Tensor]:
-        """The mask that is drawn for ``images``, and the images with predictions where they are masked."""
+        """The mask that is drawn for ``images``, and the images with predictions where they are masked.
+
+        What is not predicted as pixels is shown as its target draws it, visible patches too: HOG as glyphs, codes as
+        their tokenizer decodes them. Raises ValueError for a target that cannot be shown.
+        """
         grid = self.backbone.token_grid(images.shape[-2:])
         mask = self.draw_mask(images, data_samples, grid, generator)
         predicted = self.decoder(self.backbone.encode(images, mask), mask)
-        patches = self.target(images)
-        masked = mask.masked_subset
-        if masked.valid is not None:
-            predicted = torch.where(masked.valid.unsqueeze(-1), predicted, masked.gather(patches))
-        index = masked.index.unsqueeze(-1).expand_as(predicted)
-        filled = patches.scatter(1, index, predicted.to(patches.dtype))
+        filled = self.target.fill_in(self.target(images), predicted, mask.masked_subset)
         return mask, self.target.to_pixels(filled, images)

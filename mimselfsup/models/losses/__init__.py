@@ -1,3 +1,5 @@
+from .distillation import CrossViewLoss, MaskedPatchLoss
+from .masked_classification import MaskedClassificationLoss
 from .masked_regression import MaskedRegressionLoss
 
-__all__ = ['MaskedRegressionLoss']
+__all__ = ['CrossViewLoss', 'MaskedClassificationLoss', 'MaskedPatchLoss', 'MaskedRegressionLoss']

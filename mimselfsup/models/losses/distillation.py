@@ -1,10 +1,15 @@
 """Cross-entropy between a teacher's and a student's distributions over prototypes (DINO, iBOT)."""
 
+from collections.abc import Iterator
+
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mimselfsup.registry import MODELS
+
+_TOGETHER = 2**24  # logits of which copies in float32 exist at a time: 64 MiB
 
 
 def warmed_up(value: float | dict, epoch: int) -> float:
@@ -25,12 +30,50 @@ def entropy(distribution: Tensor) -> Tensor:
     return -torch.special.xlogy(distribution, distribution).sum(-1)
 
 
-def cross_entropy(targets: Tensor, logits: Tensor, weight: float | Tensor = 1.0) -> Tensor:
-    """(R, K) targets that sum to ``weight`` per row, (R, K) logits -> (R,).
+def cross_entropy(targets: Tensor, logits: Tensor, weight: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """(R, K) targets that sum to ``weight`` per row, (R, K) logits of any precision -> (R,), at least float32.
 
-    -sum_k t_k log_softmax(o)_k = weight * logsumexp(o) - <t, o>, without a table of log-probabilities.
+    With o = logits / temperature: -sum_k t_k log_softmax(o)_k = weight * logsumexp(o) - <t, o>. There are no gradients
+    of the targets and no second derivatives.
     """
-    return weight * torch.logsumexp(logits, -1) - torch.einsum('rk,rk->r', targets, logits)
+    return _CrossEntropy.apply(targets, logits, weight, temperature)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Keeps targets and logits as they came, for the backward pass.
+
+    Left to autograd, it would keep the logits in float32 and divided by the temperature as well; and have gradients of
+    that size for each of the two terms. Tables of all patches, or of 65536 prototypes, are what is large here.
+    """
+
+    @staticmethod
+    def forward(ctx, targets: Tensor, logits: Tensor, weight: float, temperature: float) -> Tensor:
+        normalizers = logits.new_empty(len(logits), dtype=torch.promote_types(logits.dtype, torch.float32))
+        losses = torch.empty_like(normalizers)
+        for rows in _parts(logits):
+            scaled = logits[rows].to(losses.dtype, copy=True).div_(temperature)
+            normalizers[rows] = scaled.logsumexp(-1)
+            losses[rows] = weight * normalizers[rows] - scaled.mul_(targets[rows]).sum(-1)
+        ctx.save_for_backward(targets, logits, normalizers)
+        ctx.weight, ctx.temperature = weight, temperature
+        return losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_losses: Tensor) -> tuple[Tensor | None, ...]:
+        targets, logits, normalizers = ctx.saved_tensors
+        of_logits = torch.empty_like(logits)
+        for rows in _parts(logits):
+            scaled = logits[rows].to(normalizers.dtype, copy=True).div_(ctx.temperature)
+            probabilities = scaled.sub_(normalizers[rows].unsqueeze(-1)).exp_()
+            difference = probabilities.mul_(ctx.weight).sub_(targets[rows])
+            of_logits[rows] = difference.mul_((of_losses[rows] / ctx.temperature).unsqueeze(-1))
+        return None, of_logits, None, None
+
+
+def _parts(logits: Tensor) -> Iterator[slice]:
+    size = max(1, _TOGETHER // logits.shape[-1])
+    return (slice(start, start + size) for start in range(0, len(logits), size))
 
 
 class _Distillation(nn.Module):
@@ -77,15 +120,16 @@ class _Distillation(nn.Module):
     def targets(self, logits: Tensor, epoch: int) -> Tensor:
         """Teacher logits (R, K), any precision -> distributions (R, K), float32, by the centre as it is."""
         with torch.autocast(logits.device.type, enabled=False):
-            return ((logits.float() - self.center) / warmed_up(self.teacher_temp, epoch)).softmax(-1)
+            # The difference is float32, as the centre is, without a copy of the logits in float32.
+            return (logits - self.center).div_(warmed_up(self.teacher_temp, epoch)).softmax(-1)
 
     @torch.no_grad()
-    def update_center(self, total: Tensor, count: int | Tensor) -> None:
+    def update_center(self, total: Tensor, count: int) -> None:
         """c <- m c + (1 - m) mean, where the mean is over all processes; after the targets were made.
 
         ``total`` (K,): sum of this process's logits, ``count``: how many. Without any the centre stays.
         """
-        gathered = torch.cat([total.flatten().float(), torch.as_tensor(count, device=total.device).float().view(1)])
+        gathered = torch.cat([total.flatten().float(), total.new_full((1,), count, dtype=torch.float32)])
         all_reduce(gathered)
         mean = gathered[:-1] / gathered[-1].clamp(min=1)
         moved = self.center.lerp(mean.unsqueeze(0), 1 - self.center_momentum)
@@ -114,7 +158,7 @@ class CrossViewLoss(_Distillation):
             for place, view in enumerate(views):
                 # A global view is compared with the other one, a local view with both.
                 wanted, count = ((second, 1), (first, 1))[place] if place < 2 else (both, 2)
-                total = total + cross_entropy(wanted, view.float() / self.student_temp, count).mean()
+                total = total + cross_entropy(wanted, view, count, self.student_temp).mean()
         return total / (2 * (len(views) - 1))
 
 
@@ -151,5 +195,5 @@ class MaskedPatchLoss(_Distillation):
         counts: (R,) masked patches of every row.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            each = cross_entropy(targets, logits.float() / self.student_temp)
+            each = cross_entropy(targets, logits, temperature=self.student_temp)
             return (each / counts[rows]).sum() / len(counts)

@@ -1,4 +1,7 @@
+from .conv_decoder import ConvDecoder
 from .linear_decoder import LinearDecoder
+from .projector import Projector
+from .proxy_decoder import ProxyDecoder
 from .transformer_decoder import TransformerDecoder
 
-__all__ = ['LinearDecoder', 'TransformerDecoder']
+__all__ = ['ConvDecoder', 'LinearDecoder', 'Projector', 'ProxyDecoder', 'TransformerDecoder']

@@ -34,8 +34,8 @@ class Projector(BaseModule):
         norm: 'BN' or 'SyncBN' after each hidden linear layer (MST), None in DINO and iBOT. Every global view is then
             a batch of its own, so that no statistic sees an image twice.
         local_bn: with ``norm``, how local views are normalised. 'running': by the running statistics of the global
-            views (MST's rule as we read it); 'batch': by their own, which leave no trace; 'joint': together
-            with the global views, in one batch that counts (an ordinary BN).
+            views (MST's rule as we read it); 'batch': by their own, which leave no trace; 'joint': all views, the
+            global ones too, are one batch, and it counts (an ordinary BN).
         patch_prototypes: number of prototypes of a layer of their own for patches, None to share that of the
             images (iBOT's better variant).
 
@@ -92,7 +92,7 @@ class Projector(BaseModule):
 
         ``features`` are those of ``views`` views, one after the other; ``local_features`` of local views.
         """
-        if not self.norms or (local_features is not None and self.local_bn == 'joint'):
+        if not self.norms or self.local_bn == 'joint':
             if local_features is not None:
                 features = torch.cat([features, local_features])
             return F.normalize(self.mlp(features), dim=-1, eps=1e-12)

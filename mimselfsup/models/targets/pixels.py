@@ -1,9 +1,11 @@
 """Pixels as what is to be predicted (MAE, SimMIM)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimselfsup.registry import MODELS
+
+from .base import BaseTarget
 
 
 def patchify(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
@@ -23,7 +25,7 @@ def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: tuple[int, in
 
 
 @MODELS.register_module()
-class PixelTarget(nn.Module):
+class PixelTarget(BaseTarget):
     """The normalised pixels of each patch.
 
     Args:
@@ -33,8 +35,7 @@ class PixelTarget(nn.Module):
     """
 
     def __init__(self, patch_size: tuple[int, int], normalize: bool = False) -> None:
-        super().__init__()
-        self.patch_size = tuple(patch_size)
+        super().__init__(patch_size)
         self.normalize = normalize
         self.out_channels = 3 * self.patch_size[0] * self.patch_size[1]
 

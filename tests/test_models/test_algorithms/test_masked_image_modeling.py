@@ -129,7 +129,12 @@ def simmim_vit(**changes):
     return simmim(backbone=backbone, masking=dict(type='RandomMasking', mask_ratio=0.6, count='ceil')) | changes
 
 
-@pytest.mark.parametrize('config', [mae, simmim_vit])
+def semanticmim(**changes):
+    backbone = dict(type='MaskedViT', arch=TINY, img_size=32, patch_size=8, hidden='compress', num_cls_tokens=4)
+    return simmim_vit(backbone=backbone, decoder=dict(type='ProxyDecoder')) | changes
+
+
+@pytest.mark.parametrize('config', [mae, simmim_vit, semanticmim])
 def test_thrown_patches_count_for_nothing(config):
     """Neither encoder nor decoder nor loss: their pixels change nothing and get no gradient."""
     model = build(config())
@@ -145,7 +150,7 @@ def test_thrown_patches_count_for_nothing(config):
     assert torch.equal(model.loss(changed)['loss_reconstruction'], loss)
 
 
-@pytest.mark.parametrize('config', [mae, simmim_vit])
+@pytest.mark.parametrize('config', [mae, simmim_vit, semanticmim])
 def test_unequal_rows_equal_the_mean_over_all_masked_patches(config):
     model = build(config())
     order = torch.rand(3, 16).argsort(1)
@@ -171,7 +176,7 @@ def test_any_image_size_the_patches_tile():
     assert out['loss_reconstruction'].isfinite() and out['masked_fraction'] == 0.75
 
 
-@pytest.mark.parametrize('config', [mae, simmim, simmim_vit])
+@pytest.mark.parametrize('config', [mae, simmim, simmim_vit, semanticmim])
 def test_reconstruction_keeps_visible_pixels_and_predicts_the_rest(config):
     model = build(config())
     images = torch.randn(2, 3, 32, 32)
@@ -183,6 +188,26 @@ def test_reconstruction_keeps_visible_pixels_and_predicts_the_rest(config):
     hidden = hidden.repeat_interleave(32 // side, 2).repeat_interleave(32 // side, 3).expand(-1, 3, -1, -1)
     torch.testing.assert_close(pixels[~hidden], images[~hidden], atol=1e-5, rtol=1e-5)
     assert (pixels[hidden] - images[hidden]).abs().mean() > 0.1
+
+
+def test_what_is_seen_and_what_is_predicted_may_be_drawn_apart():
+    """Of 16 patches the encoder sees 6 and 12 are predicted: some of both kinds, and the loss is of those 12."""
+    model = build(semanticmim(prediction_masking=dict(type='RandomMasking', mask_ratio=0.75)))
+    images = torch.randn(3, 3, 32, 32)
+    seen, asked = model.masking((4, 4), 3), model.prediction_masking((4, 4), 3)
+    assert seen.counts['visible'] == (6, 6) and asked.counts['masked'] == (12, 12)
+    assert (seen.visible & asked.masked).any() and (seen.masked & ~asked.masked).any()
+    model.masking, model.prediction_masking = Fixed(seen), Fixed(asked)
+    found = model.loss(images)
+    predicted = model.decoder(model.backbone.encode(images, seen), asked)
+    target = model.target(images)[asked.masked].view(3, 12, 192)
+    torch.testing.assert_close(found['loss_reconstruction'], (predicted - target).abs().mean())
+    assert found['masked_fraction'] == 10 / 16
+    # To what it sees the model is as blind there as elsewhere: all that it may tell stands in the proxies.
+    tokens = model.backbone.encode(images, seen)
+    other = model.backbone.encode(torch.randn_like(images), seen)
+    other.proxies = tokens.proxies
+    assert torch.equal(model.decoder(other, asked), predicted)
 
 
 def test_learns_eight_images():
@@ -204,6 +229,15 @@ def test_learns_eight_images():
 def test_errors_say_what_to_change():
     with pytest.raises(ValueError, match="LinearDecoder needs a backbone with hidden='replace'"):
         build(mae(decoder=dict(type='LinearDecoder')))
+    apart = dict(type='RandomMasking', mask_ratio=0.6)
+    with pytest.raises(ValueError, match=r'as masked ones \(ProxyDecoder\), not LinearDecoder; remove it'):
+        build(simmim_vit(prediction_masking=apart))
+    throwing = dict(type='AttentionDrivenMasking', mask_ratio=0.45, throw_ratio=0.4)
+    with pytest.raises(ValueError, match='neither may throw tokens, nor the first rank by saliency'):
+        saliency = dict(type='EncoderAttention')
+        build(semanticmim(masking=throwing, prediction_masking=apart, saliency=saliency))
+    with pytest.raises(ValueError, match='prediction_masking=AttMask with masking RandomMasking'):
+        build(semanticmim(prediction_masking=dict(type='AttMask', mask_ratio=0.3)))
     with pytest.raises(ValueError, match="mode='predict', must be 'loss' or 'tensor'"):
         build(mae())(torch.randn(1, 3, 32, 32), mode='predict')
     with pytest.raises(ValueError, match="criterion='l3', must be one of"):

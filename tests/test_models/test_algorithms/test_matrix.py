@@ -33,6 +33,36 @@ HOSTS = dict(
         target=dict(type='PixelTarget'),
         loss=dict(type='MaskedRegressionLoss', criterion='l1'),
     ),
+    beit=dict(
+        backbone=dict(
+            type='MaskedViT', arch=TINY, img_size=32, patch_size=8, hidden='replace', position='shared_relative'
+        ),
+        decoder=dict(type='LinearDecoder'),
+        target=dict(
+            type='TokenTarget',
+            tokenizer=dict(type='VQTokenizer', num_codes=16, strides=(4, 2), width=8, code_dims=4),
+            allow_random=True,
+        ),
+        loss=dict(type='MaskedClassificationLoss'),
+    ),
+    maskfeat=dict(
+        backbone=dict(type='MaskedViT', arch=TINY, img_size=32, patch_size=8, hidden='replace'),
+        decoder=dict(type='LinearDecoder'),
+        target=dict(type='HOGTarget'),
+        loss=dict(type='MaskedRegressionLoss', criterion='l2'),
+    ),
+    semanticmim=dict(
+        backbone=dict(type='MaskedViT', arch=TINY, img_size=32, patch_size=8, hidden='compress', num_cls_tokens=4),
+        decoder=dict(type='ProxyDecoder'),
+        target=dict(type='PixelTarget'),
+        loss=dict(type='MaskedRegressionLoss', criterion='l1'),
+    ),
+    semanticmim_maskfeat=dict(
+        backbone=dict(type='MaskedViT', arch=TINY, img_size=32, patch_size=8, hidden='compress', position='sincos'),
+        decoder=dict(type='ProxyDecoder'),
+        target=dict(type='HOGTarget'),
+        loss=dict(type='MaskedRegressionLoss', criterion='l2'),
+    ),
     simmim_swin=dict(
         backbone=dict(type='MaskedSwin', **SWIN),
         decoder=dict(type='LinearDecoder'),
@@ -49,7 +79,9 @@ STRATEGIES = {
     'attmask high': dict(type='AttMask', mode='high', mask_ratio=(0.1, 0.5), mask_prob=0.5),
     'attmask low': dict(type='AttMask', mode='low', mask_ratio=0.3),
     'attmask hint': dict(type='AttMask', mode='hint', mask_ratio=0.5, show_max=0.3),
+    'attmask units': dict(type='AttMask', mode='high', mask_ratio=0.3, unit=2),
     'mst': dict(type='AttentionGuidedMasking', num=2, p=0.5),
+    'mst units': dict(type='AttentionGuidedMasking', num=2, p=1, unit=2),
     'am': dict(type='AttentionDrivenMasking', mask_ratio=0.75),
     'amt': dict(type='AttentionDrivenMasking', mask_ratio=0.45, throw_ratio=0.4),
     'amt low': dict(type='AttentionDrivenMasking', mask_ratio=0.45, throw_ratio=0.4, throw='low'),
@@ -70,8 +102,6 @@ def refusal(host: str, strategy: str, source: str) -> str | None:
         return r"there is no source of it; add saliency=dict\(type='EncoderAttention'\)"
     if host == 'simmim_swin' and masking.throws:
         return 'cannot; set throw_ratio=0'
-    if host == 'simmim_swin' and source != 'none':
-        return 'CLS'
     return None
 
 
@@ -110,6 +140,7 @@ def test_combination(host, strategy, source, tmp_path):
     images = torch.randn(6, 3, 32, 32)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = [parameter.detach().clone() for parameter in model.decoder.parameters()]
+    torch.manual_seed(1)  # one that masks: of 64 batches of six rows one does not, with mask_prob=0.5
     losses = model(images, samples(6), mode='loss')
     losses['loss_reconstruction'].backward()
     optimizer.step()

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mimselfsup.models.losses import distillation
 from mimselfsup.models.losses.distillation import CrossViewLoss, MaskedPatchLoss, cross_entropy, entropy, warmed_up
 
 
@@ -22,6 +23,30 @@ def test_cross_entropy_is_that_of_log_softmax():
     expected = -(targets * F.log_softmax(logits, -1)).sum(-1)
     torch.testing.assert_close(cross_entropy(targets, logits), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(cross_entropy(2 * targets, logits, 2), 2 * expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('together', [2**24, 14])  # all rows at once, and two by two
+def test_cross_entropy_has_the_gradient_that_finite_differences_give(together, monkeypatch):
+    monkeypatch.setattr(distillation, '_TOGETHER', together)
+    targets, logits = torch.rand(5, 7, dtype=torch.float64), torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    targets = 2 * targets / targets.sum(-1, keepdim=True)
+    torch.autograd.gradcheck(lambda given: cross_entropy(targets, given, 2, 0.3), logits)
+    expected = -(targets * F.log_softmax(logits / 0.3, -1)).sum(-1)
+    torch.testing.assert_close(cross_entropy(targets, logits, 2, 0.3), expected)
+
+
+def test_cross_entropy_of_half_precision_is_taken_in_single_and_keeps_only_what_it_got():
+    targets, logits = torch.rand(5, 7).softmax(-1), torch.randn(5, 7).bfloat16().requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        found = cross_entropy(targets, logits, temperature=0.1)
+    twin = logits.detach().float().requires_grad_()
+    plain = -(targets * F.log_softmax(twin / 0.1, -1)).sum(-1)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
+    assert sorted(tensor.dtype.itemsize * tensor.numel() for tensor in kept) == [4 * 5, 2 * 35, 4 * 35]
+    found.sum().backward()
+    plain.sum().backward()
+    torch.testing.assert_close(logits.grad.float(), twin.grad, rtol=2**-8, atol=1e-6)  # rounded once
 
 
 def test_entropy_of_certainty_is_zero_and_of_ignorance_ln_k():

@@ -126,6 +126,10 @@ def test_ordinary_batch_norm_sees_all_views_at_once():
     found = projector(images, 2, local)
     projector.load_state_dict(start)
     assert torch.equal(found, F.normalize(projector.mlp(torch.cat([images, local])), dim=-1))
+    projector.load_state_dict(start)
+    without_local = projector(images, 2)  # as in the teacher
+    projector.load_state_dict(start)
+    assert torch.equal(without_local, F.normalize(projector.mlp(images), dim=-1))
 
 
 def test_without_norm_rows_do_not_know_of_each_other():

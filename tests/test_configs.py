@@ -68,7 +68,7 @@ def test_keys_parts_and_name(path):
         grid = model.backbone.token_grid(size)
         model.backbone.token_grid((crop.local_size, crop.local_size))  # an error if patches do not tile it
         if model.masking is not None:
-            model.masking(grid, 2, torch.rand(2, grid[0] * grid[1]))  # or units the grid
+            model.masking(grid, 2, torch.rand(2, grid[0] * grid[1]))  # an error if its units do not tile the grid
     elif hasattr(model, 'tokenizer'):
         assert all(side % stride == 0 for side, stride in zip(crop.scale, model.tokenizer.stride, strict=True))
     else:
@@ -84,13 +84,17 @@ def test_keys_parts_and_name(path):
             assert grid == tuple(
                 side // step for side, step in zip(scale, model.target.frozen.network.stride, strict=True)
             )
-    # The name says gpus x batch, epochs and whether precision is mixed; the config must agree with it.
+    # The name says gpus x batch, epochs, whether precision is mixed, and more; the config must agree with it.
     batch = int(path.stem.split('xb')[1].split('-')[0])
     assert cfg.train_dataloader.batch_size == batch
     assert f'-{cfg.train_cfg.max_epochs}e_' in path.stem
     assert ('-amp-' in path.stem) == (cfg.optim_wrapper.type == 'mimselfsup.AutocastOptimWrapper')
     gpus = int(path.stem.split('xb')[0].split('_')[-1])
     assert cfg.auto_scale_lr.base_batch_size == gpus * batch
+    assert path.stem.endswith('-20pct') == (cfg.train_dataloader.dataset.get('per_class') == 260)
+    said = re.match(r'mst-num(\d)-p(\d\d)_', path.stem)
+    if said:
+        assert (model.masking.num, model.masking.p) == (int(said[1]), int(said[2]) / 100)
 
 
 @pytest.mark.parametrize('path', [path for path in CONFIGS if 'toy' in path.stem], ids=lambda path: path.stem)
@@ -147,7 +151,7 @@ def test_semanticmim_is_a_few_entries_on_its_host(path):
 # As published: learning rate at its peak and at the end, momentum of the average at the start, local views, smallest
 # share of a picture that a global one shows, largest gradient of a parameter, epochs in which the last layer is frozen,
 # the teacher's last temperature, share of all patches of the global views that is masked.
-DISTILLED = '''
+DISTILLED = """
 dino_vit-small-p16_8xb64-amp-coslr-100e_in1k                      1e-3    1e-6 0.996  8 0.4  3.0  1 0.04 0
 dino_vit-small-p16_16xb64-amp-coslr-300e_in1k                     2e-3    1e-6 0.996  8 0.4  3.0  1 0.07 0
 dino_vit-small-p16_16xb64-amp-coslr-300e_in1k-2x224               2e-3    1e-5 0.996  0 0.14 None 1 0.07 0
@@ -165,7 +169,7 @@ attmask-high_ibot_vit-small-p16_4xb60-amp-coslr-100e_in1k-20pct   4.69e-4 1e-6 0
 ibot-random75_vit-small-p16_4xb60-amp-coslr-100e_in1k-20pct       4.69e-4 1e-6 0.99   6 0.25 3.0  1 0.07 0.375
 mst_vit-small-p16_16xb64-amp-coslr-300e_in1k                      2e-3    1e-6 0.996 10 0.25 3.0  1 0.07 0.0125
 mst_swin-tiny-w7_16xb64-amp-coslr-100e_in1k                       2e-3    1e-6 0.996 10 0.25 3.0  1 0.07 0.0125
-'''
+"""
 
 
 @pytest.mark.parametrize('row', DISTILLED.strip().splitlines(), ids=lambda row: row.split()[0])

@@ -69,11 +69,12 @@ class TokenMask:
     @cached_property
     def counts(self) -> dict[str, tuple[int, int]]:
         """Fewest and most tokens per row, by kind. Waits for the device unless the strategy gave counts."""
-        total = self.masked.shape[1]
-        if self.num_masked is not None and self.num_thrown is not None:
-            masked, kept = self.num_masked, total - self.num_thrown
-            known = dict(masked=masked, thrown=self.num_thrown, kept=kept, visible=kept - masked)
-            return {kind: (count, count) for kind, count in known.items()}
+        if self.masked_per_row is not None and self.num_thrown is not None:
+            fewest, most = min(self.masked_per_row, default=0), max(self.masked_per_row, default=0)
+            thrown, kept = self.num_thrown, self.masked.shape[1] - self.num_thrown
+            return dict(
+                masked=(fewest, most), thrown=(thrown, thrown), kept=(kept, kept), visible=(kept - most, kept - fewest)
+            )
         kinds = ('masked', 'kept', 'visible') if self.num_thrown == 0 else ('masked', 'thrown', 'kept', 'visible')
         rows = torch.stack([getattr(self, kind).sum(1) for kind in kinds])  # (kinds, B)
         low, high = torch.stack([rows.amin(1), rows.amax(1)]).tolist()
@@ -126,11 +127,12 @@ class TokenMask:
         member = self.masked.gather(1, kept.index)
         return _places(member if kept.valid is None else member & kept.valid, self._total_masked)
 
-    def coarsened(self, grid: tuple[int, int], cells: int) -> 'TokenMask':
+    def coarsened(self, grid: tuple[int, int], cells: int, only_whole: bool = False) -> 'TokenMask':
         """The mask of a grid whose tokens are squares of ``cells`` x ``cells`` of this one (Swin's output).
 
-        A square is masked, or thrown, if all of it is; a strategy with a multiple of ``cells`` as its unit
-        hides whole squares only. Raises ValueError if the squares do not tile ``grid`` (h, w).
+        A square is masked, or thrown, if all of it is. A strategy with a multiple of ``cells`` as its unit hides
+        whole squares only; if the caller says so (``only_whole``, trusted), stated counts are carried over. Raises
+        ValueError if the squares do not tile ``grid`` (h, w).
         """
         if cells == 1:
             return self
@@ -144,7 +146,11 @@ class TokenMask:
             squares = member.view(len(member), height // cells, cells, width // cells, cells)
             return squares.all(4).all(2).flatten(1)
 
-        return TokenMask(whole(self.masked), whole(self.thrown), num_thrown=0 if self.num_thrown == 0 else None)
+        per_row = None
+        if only_whole and self.masked_per_row is not None:
+            per_row = tuple(count // cells**2 for count in self.masked_per_row)
+        num_thrown = 0 if self.num_thrown == 0 else None
+        return TokenMask(whole(self.masked), whole(self.thrown), num_thrown=num_thrown, masked_per_row=per_row)
 
     def _subset(self, kind: str) -> TokenSubset:
         return self._gather_index(kind, getattr(self, kind))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mimselfsup.structures import TokenMask
 
@@ -159,8 +160,6 @@ def test_places_of_masked_tokens_among_those_kept(known):
 
 
 def test_knowing_the_total_nothing_waits_for_the_device():
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     with FakeTensorMode():
         masked = torch.zeros(2, 8, dtype=torch.bool, device='cuda')
         mask = TokenMask(masked, masked_per_row=(1, 2))
@@ -177,3 +176,24 @@ def test_squares_of_a_grid_are_masked_where_all_of_them_is():
     assert same.coarsened((4, 6), 1) is same
     with pytest.raises(ValueError, match=r'squares of 4 do not tile a grid of \(4, 6\)'):
         same.coarsened((4, 6), 4)
+
+
+def test_counts_of_a_mask_of_whole_squares_are_carried_over_to_the_squares():
+    squares = torch.tensor([[True, False, True], [False, False, True]])
+    masked = squares.view(2, 1, 3).repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1)
+    fine = TokenMask(masked, masked_per_row=(8, 4))
+    coarse = fine.coarsened((2, 6), 2, only_whole=True)
+    assert coarse.masked_per_row == (2, 1) and torch.equal(coarse.masked, squares)
+    assert fine.coarsened((2, 6), 2).masked_per_row is None
+    assert TokenMask(masked).coarsened((2, 6), 2, only_whole=True).masked_per_row is None
+
+
+def test_counts_come_from_the_rows_where_they_are_stated():
+    masked = torch.tensor([[True, True, False, False], [False, False, True, False]])
+    thrown = torch.tensor([[False, False, False, True], [True, False, False, False]])
+    read = TokenMask(masked, thrown)
+    assert read.counts == TokenMask(masked, thrown, num_thrown=1, masked_per_row=(2, 1)).counts
+    assert read.counts == dict(masked=(1, 2), thrown=(1, 1), kept=(3, 3), visible=(1, 2))
+    with FakeTensorMode():
+        there = TokenMask(torch.zeros(2, 4, dtype=torch.bool, device='cuda'), masked_per_row=(2, 1))
+        assert there.visible_subset.index.shape == (2, 3)

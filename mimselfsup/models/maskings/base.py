@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from mimselfsup.structures import TokenMask
+from mimselfsup.structures.host_to_device import to_device
 
 COUNT_RULES = ('floor', 'ceil', 'round')
 
@@ -111,7 +112,7 @@ class BaseMasking:
         known = None
         if host and mask.masked_per_row is not None:
             known = tuple(count * flag for count, flag in zip(mask.masked_per_row, on[:, 0].tolist(), strict=True))
-        on = on.to(device)
+        on = to_device(on, device)
         thrown = 0 if mask.num_thrown == 0 else None
         return TokenMask(mask.masked & on, mask.thrown & on, num_thrown=thrown, masked_per_row=known)
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from mimselfsup.registry import MASKINGS
 from mimselfsup.structures import TokenMask
+from mimselfsup.structures.host_to_device import to_device
 
-from .base import BaseMasking, check_share, share_to_count
+from .base import BaseMasking, check_share, share_to_count, spread_units, unit_grid
 
 TRIES_IN_A_ROW = 10  # BEiT gives up after so many proposals that add nothing
 
@@ -30,6 +31,8 @@ class BlockMasking(BaseMasking):
             many. False is BEiT's own code: give up after ten proposals in a row that add nothing, which on 14
             x 14 hides 64 to 75 of 75.
         max_proposals: proposals per image.
+        unit: side of the square of patches that is one cell of the rectangles; ``min_block`` and all counts are then of
+            units. 8 for Swin's 4 px: rectangles on 7 x 7, where ``min_block`` is 4 in iBOT's code.
 
     Source: BEiT, arXiv 2106.08254, Algorithm 1 (both ends of the range of places included, as in its code).
     """
@@ -42,6 +45,7 @@ class BlockMasking(BaseMasking):
         mask_prob: float = 1.0,
         exact: bool = True,
         max_proposals: int = 64,
+        unit: int = 1,
     ) -> None:
         super().__init__(mask_prob)
         self.mask_ratio = check_share('BlockMasking', 'mask_ratio', mask_ratio)
@@ -53,18 +57,25 @@ class BlockMasking(BaseMasking):
         self.log_aspect = (math.log(aspect[0]), math.log(aspect[1]))
         self.exact = exact
         self.max_proposals = max_proposals
+        self.unit = unit
 
     def draw(self, grid, batch_size, saliency, generator, device):
-        height, width = grid
+        cells = height, width = unit_grid('BlockMasking', grid, self.unit)
         total = height * width
         low, high = self.mask_ratio
         # Patches left to hide. Unrounded unless exact: it is also the upper end of the areas that are proposed,
         # and the code that this follows reaches 58 in 59% of the images from 58.8, but in 66% from 58.
         count = share_to_count(low, total)
         left = torch.full((batch_size,), float(count if self.exact else low * total), device=device)
+        per_row = None
         if low < high:
-            left = (low + (high - low) * torch.rand(batch_size, generator=generator, device=device)) * total
+            host = generator is None or generator.device.type == 'cpu'  # which then knows how many are hidden
+            drawn = torch.rand(batch_size, generator=generator, device='cpu' if host else device)
+            left = (low + (high - low) * drawn) * total
             left = left.floor() if self.exact else left
+            if host and self.exact:
+                per_row = tuple(int(each) * self.unit**2 for each in left.tolist())
+            left = to_device(left, device)
 
         # Four uniform numbers a proposal: area, aspect, top, left.
         u = torch.rand(self.max_proposals, 4, batch_size, generator=generator, device=device)
@@ -94,8 +105,8 @@ class BlockMasking(BaseMasking):
             left = left - added * fits
         if self.exact:
             masked = _fill_up(masked, left, generator)
-        fixed = self.exact and low == high
-        return TokenMask(masked.flatten(1), num_masked=count if fixed else None)
+        known = count * self.unit**2 if self.exact and low == high else None
+        return TokenMask(spread_units(masked.flatten(1), cells, self.unit), num_masked=known, masked_per_row=per_row)
 
 
 def _fill_up(masked: torch.Tensor, left: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

@@ -4,6 +4,7 @@ import torch
 
 from mimselfsup.registry import MASKINGS
 from mimselfsup.structures import TokenMask
+from mimselfsup.structures.host_to_device import to_device
 
 from .base import (
     COUNT_RULES,
@@ -60,7 +61,7 @@ class RandomMasking(BaseMasking):
         exact = ratio * total
         counts = {'floor': exact.floor, 'ceil': exact.ceil, 'round': exact.round}[self.count]()
         known = tuple(int(count) * self.unit**2 for count in counts[:, 0].tolist()) if host else None
-        counts = counts.to(device)
+        counts = to_device(counts, device)
         rank = noise.argsort(1).argsort(1)
         return TokenMask(spread_units(rank < counts, cells, self.unit), masked_per_row=known)
 

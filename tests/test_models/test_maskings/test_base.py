@@ -20,6 +20,7 @@ CASES = {
     'block': dict(type='BlockMasking', mask_ratio=0.4, min_block=4),
     'block-at-most': dict(type='BlockMasking', mask_ratio=0.4, min_block=4, exact=False),
     'block-per-image': dict(type='BlockMasking', mask_ratio=(0.1, 0.5), min_block=4, mask_prob=0.5),
+    'block-units': dict(type='BlockMasking', mask_ratio=0.5, min_block=1, unit=2),
     'attmask-high': dict(type='AttMask', mode='high'),
     'attmask-low': dict(type='AttMask', mode='low', mask_ratio=0.3),
     'attmask-hint': dict(type='AttMask', mode='hint', mask_ratio=0.5, show_ratio=0.9, show_max=0.3),
@@ -173,7 +174,7 @@ def test_numbers_that_are_stated_are_right(case):
         mask = MASKINGS.build(CASES[case])((14, 14), 6, torch.rand(6, 196))
         assert mask.masked_per_row in (None, tuple(mask.masked.sum(1).tolist()))
         assert torch.equal(mask.masked_places, mask.masked.flatten().nonzero()[:, 0])
-        if case in ('random-per-image', 'attmask-gated'):
+        if case in ('random-per-image', 'attmask-gated', 'block-per-image'):
             assert mask.masked_per_row is not None
             assert all(piece.masked_per_row == tuple(piece.masked.sum(1).tolist()) for piece in mask.chunk(3))
 

@@ -179,6 +179,13 @@ def test_non_square_grid_reaches_every_cell():
     assert sample.double().mean(0).min() > 0.02
 
 
+@pytest.mark.parametrize('exact', [True, False])
+def test_units_are_the_cells_of_a_coarser_grid(exact):
+    arguments = dict(mask_ratio=(0.1, 0.5), min_block=4, exact=exact)  # Swin's: 32 px of patches of 4 px
+    units, patches = masks(50, grid=(7, 7), **arguments), masks(50, grid=(56, 56), unit=8, **arguments)
+    assert torch.equal(patches, units.repeat_interleave(8, 1).repeat_interleave(8, 2))
+
+
 @pytest.mark.parametrize('grid', [(1, 1), (1, 7), (3, 2), (14, 14)])
 @pytest.mark.parametrize('ratio', [0.0, 0.5, 1.0])
 def test_extremes_are_filled_up_to_the_count(grid, ratio):

@@ -1,0 +1,5 @@
+"""MST's ablation: any patch masked with probability 0.15. Published: 60.6 linear, last [CLS]."""
+
+_base_ = './mst_vit-small-p16_16xb64-amp-coslr-100e_in1k.py'
+
+model = dict(masking=dict(num=1, p=0.15))

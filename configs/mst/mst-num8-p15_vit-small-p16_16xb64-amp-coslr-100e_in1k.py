@@ -1,0 +1,5 @@
+"""MST's ablation: the least attended 1/8 masked with probability 0.15. Published: 73.6 linear, last [CLS]."""
+
+_base_ = './mst_vit-small-p16_16xb64-amp-coslr-100e_in1k.py'
+
+model = dict(masking=dict(num=8, p=0.15))

@@ -1,5 +1,6 @@
 """Whether the attention of a checkpoint finds the objects, beside that of random weights."""
 
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ class ImagesWithForegrounds(Dataset):
     """
 
     def __init__(self, data_root: str | Path, split: str, size: tuple[int, int]) -> None:
-        self.root, self.size = Path(data_root), size
+        self.root = Path(os.path.abspath(os.path.expanduser(data_root)))  # as ImageFolder writes paths
+        self.size = size
         self.pictures, self.masks = self.root / split, self.root / 'masks' / split
         if not self.masks.is_dir():
             raise ValueError(
@@ -55,7 +57,7 @@ class ImagesWithForegrounds(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = Path(self.listing.get_data_info(index)['img_path'])
-        label_map = (self.masks / path.relative_to(self.pictures.resolve())).with_suffix('.png')
+        label_map = (self.masks / path.relative_to(self.pictures)).with_suffix('.png')
         labels = cv2.imread(str(label_map), cv2.IMREAD_UNCHANGED) if label_map.is_file() else None
         if labels is None:
             raise ValueError(f'{label_map}: no readable label map for {path}')

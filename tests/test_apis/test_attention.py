@@ -54,6 +54,13 @@ def test_masks_follow_their_pictures(setting):
     assert data[0]['inputs'].shape == (3, 8, 8)
 
 
+def test_data_behind_a_link(setting, tmp_path, monkeypatch):
+    _, _, root = setting
+    (tmp_path / 'link').symlink_to(root)
+    monkeypatch.chdir(tmp_path)
+    assert ImagesWithForegrounds('link', 'val', (8, 8))[0]['foreground'].any()
+
+
 def test_missing_masks_are_named(setting):
     config, checkpoint, root = setting
     one = sorted((root / 'masks' / 'val').glob('*/*'))[0]

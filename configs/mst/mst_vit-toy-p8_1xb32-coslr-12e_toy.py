@@ -1,6 +1,6 @@
 """MST at toy size. Of 36 patches the 9 that are attended to least are candidates."""
 
-_base_ = '../dino/dino_vit-toy-p8_1xb32-coslr-16e_toy.py'
+_base_ = '../dino/dino_vit-toy-p8_1xb32-coslr-12e_toy.py'
 
 model = dict(
     backbone=dict(hidden='replace'),

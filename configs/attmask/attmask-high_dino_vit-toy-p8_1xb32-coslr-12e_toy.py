@@ -1,6 +1,6 @@
 """DINO whose student does not see what the teacher attends to most, at toy size."""
 
-_base_ = '../dino/dino_vit-toy-p8_1xb32-coslr-16e_toy.py'
+_base_ = '../dino/dino_vit-toy-p8_1xb32-coslr-12e_toy.py'
 
 model = dict(
     backbone=dict(hidden='replace'),

@@ -1,6 +1,6 @@
 """iBOT with block-wise masking at toy size."""
 
-_base_ = '../dino/dino_vit-toy-p8_1xb32-coslr-16e_toy.py'
+_base_ = '../dino/dino_vit-toy-p8_1xb32-coslr-12e_toy.py'
 
 model = dict(
     backbone=dict(hidden='replace'),

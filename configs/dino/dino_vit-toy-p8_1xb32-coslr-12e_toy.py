@@ -20,9 +20,9 @@ model = dict(
     momentum=0.98,
 )
 optim_wrapper, param_scheduler, train_cfg = adamw_cosine(
-    epochs=16,
+    epochs=12,
     warmup_epochs=1,
-    base_lr=8e-3,
+    base_lr=16e-3,
     batch_size=32,
     betas=(0.9, 0.999),
     weight_decay=0.04,
@@ -34,5 +34,5 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(type='mimselfsup.GradientRulesHook', clip_per_tensor=3.0, frozen=dict(last_layer=1)),
     dict(type='mimselfsup.DistillationMonitorHook'),
-    dict(type='mimselfsup.KNNHook', interval=8, feature='cls'),
+    dict(type='mimselfsup.KNNHook', interval=6, feature='cls'),
 ]

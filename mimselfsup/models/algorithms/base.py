@@ -32,3 +32,17 @@ class BaseAlgorithm(BaseModel):
 
     def after_pretrained(self) -> None:
         """Called when ``backbone`` has been filled from a checkpoint, for what has to follow it."""
+
+    def check_saliency_source(self) -> None:
+        """Raises ValueError if ``masking`` ranks by saliency and has no source, or ``masking_before`` ranks by it."""
+        owner = type(self).__name__
+        if self.masking.needs_saliency and self.saliency is None:
+            raise ValueError(
+                f'{owner}: masking {type(self.masking).__name__} ranks patches by saliency, but there is no source of '
+                f"it; add saliency=dict(type='EncoderAttention') or dict(type='AttentionBank')"
+            )
+        if self.masking_before is not None and self.masking_before.needs_saliency:
+            raise ValueError(
+                f'{owner}: masking_before={type(self.masking_before).__name__} is for the time before there is '
+                f'saliency, but it needs some; use RandomMasking, BlockMasking or GridMasking'
+            )

@@ -70,16 +70,7 @@ class MaskedImageModeling(BaseAlgorithm):
                 f'MaskedImageModeling: {type(self.decoder).__name__} needs a backbone with '
                 f'hidden={self.decoder.reads!r}, but {type(self.backbone).__name__} has hidden={hidden!r}'
             )
-        if self.masking.needs_saliency and self.saliency is None:
-            raise ValueError(
-                f'MaskedImageModeling: masking {type(self.masking).__name__} ranks patches by saliency, but there is '
-                f"no source of it; add saliency=dict(type='EncoderAttention') or dict(type='AttentionBank')"
-            )
-        if self.masking_before is not None and self.masking_before.needs_saliency:
-            raise ValueError(
-                f'MaskedImageModeling: masking_before={type(self.masking_before).__name__} is for the time before '
-                f'there is saliency, but it needs some; use RandomMasking, BlockMasking or GridMasking'
-            )
+        self.check_saliency_source()
         if self.masking.throws and not hasattr(self.backbone, 'hidden'):
             raise ValueError(
                 f'MaskedImageModeling: {type(self.masking).__name__} throws tokens, which '

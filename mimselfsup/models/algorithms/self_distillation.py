@@ -87,6 +87,8 @@ class SelfDistillation(BaseAlgorithm):
         self.saliency = None if saliency is None else MODELS.build(saliency)
         self.last_assignments: Tensor | None = None
         self._check()
+        if self.masking is None and hasattr(self.backbone, 'mask_token'):  # as a Swin always has; it gets no gradient
+            self.student.backbone.mask_token.requires_grad_(False)
 
     def _check(self) -> None:
         hidden = getattr(self.backbone, 'hidden', 'replace')
@@ -97,34 +99,44 @@ class SelfDistillation(BaseAlgorithm):
                     'SelfDistillation: patch_loss is taken at masked patches, but there is no masking; add '
                     "masking=dict(type='RandomMasking', mask_ratio=(0.1, 0.5), mask_prob=0.5)"
                 )
-            if hasattr(self.backbone, 'mask_token'):
+            if hasattr(self.backbone, 'mask_token') and hasattr(self.backbone, 'hidden'):
                 raise ValueError(
                     f'SelfDistillation: nothing is masked, so the mask token of {name} would get no gradient, which '
                     f"distributed training refuses; set hidden='drop', or add a masking"
                 )
             return
+        if not hasattr(self.backbone, 'hidden') and not hasattr(self.backbone, 'mask_token'):
+            raise ValueError(
+                f'SelfDistillation: masking {masking} hides patches, which {name} cannot; set masking=None and '
+                f'patch_loss=None, or use a MaskedViT or a MaskedSwin'
+            )
         if self.patch_loss_function is not None and hidden != 'replace':
             raise ValueError(
                 f'SelfDistillation: patch_loss reads tokens at masked patches, but {name} drops them; set '
                 f"hidden='replace'"
             )
-        if self.restoration is not None and (hidden != 'replace' or self.masking.throws):
+        strategies = [each for each in (self.masking, self.masking_before) if each is not None]
+        throws = any(each.throws for each in strategies)
+        if throws and not hasattr(self.backbone, 'hidden'):
+            raise ValueError(f'SelfDistillation: {masking} throws tokens, which {name} cannot; set throw_ratio=0')
+        cells = self._cells
+        for each in strategies if self.patch_loss_function is not None else ():
+            if getattr(each, 'unit', 1) % cells:
+                raise ValueError(
+                    f'SelfDistillation: patch_loss is taken at the tokens that {name} gives, of {cells} x {cells} '
+                    f'patches, of which {type(each).__name__} may hide parts; use a masking with unit={cells}'
+                )
+        if self.restoration is not None and (hidden != 'replace' or throws):
             raise ValueError(
                 "SelfDistillation: restoration needs a token for every patch; set hidden='replace' on the backbone "
                 'and a masking that throws nothing'
             )
-        if self.masking.needs_saliency and self.saliency is None:
+        self.check_saliency_source()
+        if getattr(self.backbone, 'with_cls_token', True) is False and (hidden != 'replace' or throws):
             raise ValueError(
-                f'SelfDistillation: masking {masking} ranks patches by saliency, but there is no source of it; add '
-                f"saliency=dict(type='EncoderAttention'), which is the teacher's, or dict(type='AttentionBank')"
+                f'SelfDistillation: without a [CLS] token the mean of all tokens is the feature of a view, but {name} '
+                f"loses some of them; set with_cls_token=True, or hidden='replace' and a masking that throws nothing"
             )
-        if self.masking_before is not None and self.masking_before.needs_saliency:
-            raise ValueError(
-                f'SelfDistillation: masking_before={type(self.masking_before).__name__} is for the time before there '
-                f'is saliency, but it needs some; use RandomMasking, BlockMasking or GridMasking'
-            )
-        if self.masking.throws and not hasattr(self.backbone, 'hidden'):
-            raise ValueError(f'SelfDistillation: {masking} throws tokens, which {name} cannot; set throw_ratio=0')
         if self.saliency is not None:
             self.saliency.bind(self.backbone)
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimselfsup.registry import MODELS
+from mimselfsup.structures.host_to_device import to_device
 
 from .map_store import open_maps, unmap_pages
 from .teacher import cls_attention, require_attention
@@ -172,12 +173,12 @@ class AttentionBank:
         if self._file is None or (self.start_epoch is not None and self.epoch < self.start_epoch):
             return None
         indices, boxes, flips = views_of(data_samples)
-        maps = self.read(indices).to(images.device, torch.float32)
-        boxes, flips = boxes.to(images.device), flips.to(images.device)
+        maps = self.read(indices)
         if self.map_crop == 'corner':
             maps = maps[:, :2, :2]
             boxes = boxes.new_tensor([0, 0, 1, 1]).expand_as(boxes)
-        return crop_maps(maps, boxes, flips, grid, self.samples_per_patch)
+        maps, boxes, flips = (to_device(each, images.device) for each in (maps, boxes, flips))
+        return crop_maps(maps.float(), boxes, flips, grid, self.samples_per_patch)
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Stored maps (len(indices), h, w), float16, of the images with these indices."""

@@ -16,10 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mimselfsup.models.losses.distillation import cross_entropy
+from mimselfsup.models.saliency import AttentionBank
 from mimselfsup.registry import MODELS
 from mimselfsup.structures.host_to_device import to_device
 
 from ..test_backbones.test_masked_swin import SWIN
+from .test_matrix import fill, samples
 from .test_self_distillation import DINO, IBOT, VIT, views
 
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
@@ -142,6 +144,15 @@ def test_a_step_does_not_wait_for_the_device(name, device):
     model.after_optimizer_step()
     assert all(value.device.type == 'cuda' for value in losses.values())
     assert ('loss_patch' in losses) == name.startswith('ibot')
+
+
+@pytest.mark.parametrize('map_crop', ['exact', 'corner'])
+def test_maps_of_a_bank_reach_the_device_without_a_wait(map_crop, device, tmp_path):
+    bank = AttentionBank(image_size=32, map_crop=map_crop)
+    fill(bank, tmp_path, 3)
+    grid, batch = (4, 4), torch.empty(3, 3, 32, 32, device='cuda')
+    found = bank(batch, samples(3), grid)
+    assert found.device.type == 'cuda' and found.shape == (3, 16)
 
 
 def test_the_gradient_of_the_losses_does_not_wait_for_the_device(device):

@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,34 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
+from mimselfsup.evaluation.attention_distance import attention_distance, attention_distances
+from mimselfsup.evaluation.attention_maps import attention_maps
 from mimselfsup.evaluation.data import default_data_root, eval_pipeline
+from mimselfsup.models.targets import HOGTarget, PixelTarget
 from mimselfsup.registry import DATASETS, MASKINGS
-from mimselfsup.visualization import attention_figure, masks_figure, reconstruction_figure, to_picture
+from mimselfsup.structures import TokenMask
+from mimselfsup.visualization import (
+    Reach,
+    attention_figure,
+    distance_figure,
+    glyphs_figure,
+    masks_figure,
+    proxies_figure,
+    queries_figure,
+    reconstruction_figure,
+    run_labels,
+    to_picture,
+)
 
-from .model import load_config
+from .model import load_config, load_model, without_pretrained
 
 SEEDS_SHOWN = 4
+BATCH_SIZE = 16  # of pictures that are not shown one by one
+GLYPH_SIDE = 16  # pixels a cell
 LONGEST_NAME = 9  # letters of a strategy in one line of a column title
 
 
@@ -169,19 +188,144 @@ def draw_masks(
 
 
 def draw_reconstruction(model: BaseModel, images: Tensor, seed: int = 0, groups: int = 1) -> Figure:
-    """Input, what is left of it under a mask drawn by ``seed``, and the model's picture of the whole."""
+    """Input, what is left of it under a mask drawn by ``seed``, and the model's picture of the whole.
+
+    Where that is not one of pixels, a picture of the target stands beside it: of HOG the glyphs, of codes what their
+    tokenizer makes of them.
+    """
     if not hasattr(model, 'reconstruct'):
         raise ValueError(f'{type(model).__name__} does not reconstruct images; use a MaskedImageModeling config')
     generator = torch.Generator(images.device).manual_seed(seed)
-    mask, pixels = model.reconstruct(images, generator)
     grid = model.backbone.token_grid(images.shape[-2:])
-    return reconstruction_figure(pictures_of(model, images), pictures_of(model, pixels), mask, grid, groups)
+    pictures, target = pictures_of(model, images), model.target
+    if isinstance(target, PixelTarget):
+        mask, pixels = model.reconstruct(images, generator)
+        return reconstruction_figure(pictures, pictures_of(model, pixels), mask, grid, groups)
+    mask, true, filled = _predict(model, images, generator)
+    if isinstance(target, HOGTarget):
+        drawings = [target.glyphs(each, grid, GLYPH_SIDE).cpu().numpy() for each in (true, filled)]
+        return glyphs_figure(pictures, *drawings, mask, grid, groups)
+    drawn, wanted = (pictures_of(model, target.to_pixels(each, images)) for each in (filled, true))
+    return reconstruction_figure(pictures, drawn, mask, grid, groups, wanted)
 
 
-def draw_attention(model: BaseModel, images: Tensor, upsample: str = 'bicubic') -> Figure:
-    """[CLS] attention of the last block, per head."""
-    attention, grid = _cls_attention(model, images)
-    return attention_figure(pictures_of(model, images), attention.cpu().numpy(), grid, upsample)
+@torch.no_grad()
+def _predict(model: BaseModel, images: Tensor, generator: torch.Generator) -> tuple[TokenMask, Tensor, Tensor]:
+    """The mask, the target of every patch, and the same with the predictions where it is masked."""
+    mask = model.draw_mask(images, None, model.backbone.token_grid(images.shape[-2:]), generator)
+    predicted = model.decoder(model.backbone.encode(images, mask), mask)
+    true = model.target(images)
+    return mask, true, model.target.fill_in(true, predicted, mask.masked_subset)
+
+
+def draw_attention(
+    model: BaseModel, images: Tensor, upsample: str = 'bicubic', queries: Sequence[tuple[int, int]] = ()
+) -> Figure:
+    """Attention of the last block: of [CLS] per head; with ``queries``, patches (row, column) of the grid, or several
+    [CLS] tokens, of each of these tokens, the mean over heads."""
+    grid = model.backbone.token_grid(images.shape[-2:])
+    extra = getattr(model.backbone, 'num_extra_tokens', 0)
+    if not queries and extra <= 1:
+        return attention_figure(
+            pictures_of(model, images), _cls_attention(model, images)[0].cpu().numpy(), grid, upsample
+        )
+    for row, column in queries:
+        if not (0 <= row < grid[0] and 0 <= column < grid[1]):
+            raise ValueError(
+                f'--queries {row},{column}: no such patch; rows go from 0 to {grid[0] - 1}, columns to {grid[1] - 1}'
+            )
+    tokens = [*range(extra), *(extra + row * grid[1] + column for row, column in queries)]
+    (maps,) = attention_maps(model.backbone, images, blocks=[-1], queries=tokens)
+    names = [*_cls_names(extra), *(f'patch {row},{column}' for row, column in queries)]
+    places = [*[None] * extra, *queries]
+    shown = maps[..., extra:].mean(1).cpu().numpy()
+    return queries_figure(pictures_of(model, images), shown, names, places, grid, upsample)
+
+
+def _cls_names(number: int) -> list[str]:
+    return ['[CLS]'] if number == 1 else [f'proxy {index + 1}' for index in range(number)]
+
+
+def draw_proxies(model: BaseModel, batches: Iterable[Tensor], upsample: str = 'bicubic') -> Figure:
+    """Where each [CLS] token of the last block looks on average over all images of ``batches``, of one size."""
+    extra = getattr(model.backbone, 'num_extra_tokens', 0)
+    if not extra:
+        raise ValueError(f'{type(model.backbone).__name__} has no [CLS] token, hence no attention of one')
+    total, number = 0.0, 0
+    for images in batches:
+        (maps,) = attention_maps(model.backbone, images, blocks=[-1], queries=slice(extra))
+        total = total + maps[..., extra:].mean(1).sum(0).double().cpu()
+        number += len(images)
+        grid = model.backbone.token_grid(images.shape[-2:])
+    return proxies_figure((total / number).numpy(), grid, number, upsample)
+
+
+def image_batches(config: Config, paths: Sequence[str], model: BaseModel, description: str) -> Iterator[Tensor]:
+    """As :func:`load_images`, a few at a time; on a terminal with a progress bar."""
+    starts, console = range(0, len(paths), BATCH_SIZE), Console(stderr=True)
+    for start in track(starts, description, console=console, transient=True, disable=not console.is_terminal):
+        yield load_images(config, paths[start : start + BATCH_SIZE], model)
+
+
+def read_runs(words: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """['a.py', 'x.pth', 'y.pth', 'b.py', 'z.pth'] -> [('a.py', ['x.pth', 'y.pth']), ('b.py', ['z.pth'])]."""
+    runs: list[tuple[str, list[str]]] = []
+    for word in words:
+        if word.endswith('.py'):
+            runs.append((word, []))
+        elif runs:
+            runs[-1][1].append(word)
+        else:
+            raise ValueError(f'{word}: a config (.py) must stand before its checkpoints: CONFIG CKPT [CKPT ...]')
+    for config, checkpoints in runs:
+        if not checkpoints:
+            raise ValueError(f'{config}: no checkpoint stands behind this config: CONFIG CKPT [CKPT ...]')
+    return runs
+
+
+def draw_distances(
+    runs: Sequence[tuple[Config, Sequence[str | Path]]],
+    paths: Sequence[str],
+    labels: Sequence[str] | None = None,
+    device: torch.device | str = 'cpu',
+    seed: int = 0,
+) -> Figure:
+    """How far each head looks, of each checkpoint of each config, beside the random weights that ``seed`` gives.
+
+    All models see the same pictures, ``paths``, each in its own evaluation view; see
+    :func:`~mimselfsup.evaluation.attention_distance.attention_distance`.
+    """
+    checkpoints = [checkpoint for _, each in runs for checkpoint in each]
+    labels = list(labels or _run_names(checkpoints))
+    if len(labels) != len(checkpoints):
+        raise ValueError(f'--labels: {len(labels)} of them for {len(checkpoints)} checkpoints')
+
+    def distances(model: BaseModel, config: Config, what: str) -> np.ndarray:
+        return attention_distances(model.backbone, image_batches(config, paths, model, what)).numpy()
+
+    models: list[Reach] = []
+    for config, own in runs:
+        names = labels[len(models) : len(models) + len(own)]
+        trained = [
+            distances(load_model(config, checkpoint, device), config, name)
+            for checkpoint, name in zip(own, names, strict=True)
+        ]
+        model = load_model(without_pretrained(config), device=device, seed=seed)
+        initial = distances(model, config, 'random weights')
+        grid = model.backbone.token_grid(load_images(config, paths[:1], model).shape[-2:])
+        patches = grid[0] * grid[1]
+        even = attention_distance(torch.ones(patches, patches), grid, model.backbone.patch_size).item()
+        models += [Reach(name, values, initial, even) for name, values in zip(names, trained, strict=True)]
+    return distance_figure(models)
+
+
+def _run_names(checkpoints: Sequence[str | Path]) -> list[str]:
+    """Short distinct names: of their folders, or of the files where some lie in one folder."""
+    paths = [Path(each) for each in checkpoints]
+    folders = [path.resolve().parent for path in paths]
+    if len(set(folders)) == len(paths):
+        return run_labels(folders)
+    return run_labels([path.with_suffix('') for path in paths])
 
 
 @torch.no_grad()

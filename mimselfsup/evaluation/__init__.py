@@ -1,3 +1,5 @@
+from .attention_distance import attention_distance, attention_distances
+from .attention_maps import attention_maps
 from .clustering import cluster_agreement
 from .features import Features, collect_features, encode_features, raw_pixel_features
 from .knn import clip_ks, knn_accuracy, knn_classify, knn_scores, nearest_neighbours
@@ -6,6 +8,9 @@ from .linear import LinearProbe, fit_logistic, linear_probe
 __all__ = [
     'Features',
     'LinearProbe',
+    'attention_distance',
+    'attention_distances',
+    'attention_maps',
     'clip_ks',
     'cluster_agreement',
     'collect_features',

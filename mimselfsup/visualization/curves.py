@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from .figure import FONT
+from .figure import dress_panel
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')  # Okabe and Ito
 _NOT_CURVES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
@@ -118,7 +117,7 @@ def curves_figure(runs: Mapping[str, Mapping[str, Curve]], smoothing: float | No
                     clip_on=marker is None,  # the last point lies on the edge
                 )
                 finite.append(values[np.isfinite(values)])
-        _dress(panel, f'{title} [$10^{{{exponent}}}$]' if exponent else title)
+        dress_panel(panel, f'{title} [$10^{{{exponent}}}$]' if exponent else title, 'iteration')
         panel.set_xlim(0, last)
         seen = np.concatenate(finite) if finite else np.zeros(0)
         if title == 'learning rate':
@@ -165,20 +164,6 @@ def _label(run: str, name: str, runs: int, names: int) -> str:
     if runs == 1:
         return 'sum' if short == 'loss' else short
     return run if names == 1 else f'{run}, {short}'
-
-
-def _dress(panel, title: str) -> None:
-    panel.set_title(title, fontsize=8, family=FONT, loc='left')
-    panel.set_xlabel('iteration', fontsize=7.5, family=FONT)
-    panel.tick_params(labelsize=7, width=0.6, length=2.5)
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=(1, 2, 5, 10)))
-    panel.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=(1, 2, 5, 10)))
-    panel.grid(axis='y', color='0.9', linewidth=0.5)
-    panel.set_axisbelow(True)
-    for side in ('top', 'right'):
-        panel.spines[side].set_visible(False)
-    for side in ('left', 'bottom'):
-        panel.spines[side].set_linewidth(0.6)
 
 
 def run_labels(work_dirs: Sequence[str | Path]) -> list[str]:

@@ -95,6 +95,9 @@ def test_options_reach_the_evaluation(call, project, tmp_path):
         (('visualize.py', 'masks', 'C', '--images', 'nowhere.png'), 'nowhere.png'),
         (('visualize.py', 'masks', 'C', '--images', 'tiny.py'), 'tiny.py'),
         (('visualize.py', 'masks', 'C', '--num', '0'), '--num 0'),
+        (('visualize.py', 'attention', 'C', 'W', '--queries', '0,0', '4,1'), '--queries 4,1: no such patch'),
+        (('visualize.py', 'distance', 'W', 'C'), 'epoch_3.pth: a config (.py) must stand before'),
+        (('visualize.py', 'distance', 'C', 'nowhere.pth', '--num', '1'), 'checkpoint nowhere.pth'),
         (('visualize.py', 'curves', 'data'), 'data: no */vis_data/scalars.json'),
     ],
 )
@@ -105,7 +108,7 @@ def test_what_a_user_gets_wrong_is_one_line_and_status_2(call, words, message):
     assert 'Traceback' not in error
 
 
-@pytest.mark.parametrize('kind', ['masks', 'reconstruction', 'attention'])
+@pytest.mark.parametrize('kind', ['masks', 'reconstruction', 'attention', 'proxies'])
 def test_pictures_are_written_and_repeat_for_a_seed(call, tmp_path, kind):
     pictures = []
     for name, seed in (('a', '1'), ('b', '1'), ('c', '2')):
@@ -127,6 +130,17 @@ def test_strategies_come_from_configs_and_literals(call, tmp_path, monkeypatch):
     for title in ('Random', 'mask 50%', 'Grid', 'Block', 'mask 20-40%'):
         assert f'<!-- {title}' in text
     assert text.count('<image') == 4 * 4  # two pictures of each folder; the picture and three strategies
+
+
+def test_queries_and_distances_come_with_their_names(call, tmp_path):
+    words = ('--num', '2', '--out', str(tmp_path / 'a.svg'))
+    code, _, _ = call('visualize.py', 'attention', 'C', 'W', '--queries', '0,3', '2,1', *words)
+    text = (tmp_path / 'a.svg').read_text()
+    assert code == 0 and text.count('<image') == 2 * 4
+    assert '<!-- [CLS]' in text and '<!-- patch 0,3' in text and '<!-- patch 2,1' in text
+    code, _, _ = call('visualize.py', 'distance', 'C', 'W', 'W', 'C', 'W', *words, '--labels', 'one', 'two', 'three')
+    text = (tmp_path / 'a.svg').read_text()
+    assert code == 0 and all(f'<!-- {name} -->' in text for name in ('one', 'two', 'three', 'even attention'))
 
 
 def test_curves_of_a_work_dir(call, tmp_path):

@@ -63,6 +63,7 @@ base = [
     'onedl-mmpretrain>=1.3.6,<1.4',
     'numpy>=1.26',
     'pillow>=10',
+    'safetensors>=0.4',
     'matplotlib>=3.8',
     'tensorboard>=2.16',
     'tqdm>=4.66',

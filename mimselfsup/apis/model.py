@@ -45,7 +45,7 @@ def load_model(
     it, and the global generator is left as it was.
     """
     config = load_config(config, cfg_options)
-    device = _device(device)
+    device = to_device(device)
     if checkpoint is not None:  # which replaces all weights: those that the run began with may be gone
         config = without_pretrained(config)
     with DefaultScope.overwrite_default_scope('mimselfsup'), _seeded(seed):
@@ -62,7 +62,8 @@ def load_model(
     return model.to(device).eval()
 
 
-def _device(name: torch.device | str) -> torch.device:
+def to_device(name: torch.device | str) -> torch.device:
+    """Raises ValueError for a device that is not here."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -241,7 +241,12 @@ def test_the_shipped_views_are_the_published_ones_and_the_toy_blur_is_in_proport
     assert (crop.num_local, crop.local_size, crop.local_scale) == (10, 96, (0.05, 0.25))
     small = Config.fromfile(BASES / 'toy_multicrop_48.py')
     toy = MODELS.build(small.data_preprocessor)
-    assert torch.equal(toy._probabilities, ours._probabilities) and torch.equal(toy._low[:4], ours._low[:4])
+    published = [[0.8, 0.2, 1.0, 0.0], [0.8, 0.2, 0.1, 0.2], [0.8, 0.2, 0.5, 0.0]]
+    torch.testing.assert_close(ours._probabilities, torch.tensor(published))
+    assert torch.equal(toy._probabilities[:, 2:], ours._probabilities[:, 2:]) and torch.equal(
+        toy._low[:4], ours._low[:4]
+    )
+    assert not toy._probabilities[:, :2].any()  # colours stay, see the config
     assert [toy._low[4], toy._high[4]] == pytest.approx([0.1 * 48 / 224, 2.0 * 48 / 224], abs=0.002)
     crop = TRANSFORMS.build(small.train_dataloader.dataset.pipeline[2])
     assert (crop.num_global, crop.global_size, crop.local_size) == (2, 48, 24)

@@ -22,7 +22,6 @@ from mimselfsup.evaluation.attention_maps import attention_maps
 from mimselfsup.evaluation.data import default_data_root, eval_pipeline
 from mimselfsup.models.targets import HOGTarget, PixelTarget
 from mimselfsup.registry import DATASETS, MASKINGS
-from mimselfsup.structures import TokenMask
 from mimselfsup.visualization import (
     Reach,
     attention_figure,
@@ -201,21 +200,12 @@ def draw_reconstruction(model: BaseModel, images: Tensor, seed: int = 0, groups:
     if isinstance(target, PixelTarget):
         mask, pixels = model.reconstruct(images, generator)
         return reconstruction_figure(pictures, pictures_of(model, pixels), mask, grid, groups)
-    mask, true, filled = _predict(model, images, generator)
+    mask, true, filled = model.predict(images, generator)
     if isinstance(target, HOGTarget):
         drawings = [target.glyphs(each, grid, GLYPH_SIDE).cpu().numpy() for each in (true, filled)]
         return glyphs_figure(pictures, *drawings, mask, grid, groups)
     drawn, wanted = (pictures_of(model, target.to_pixels(each, images)) for each in (filled, true))
     return reconstruction_figure(pictures, drawn, mask, grid, groups, wanted)
-
-
-@torch.no_grad()
-def _predict(model: BaseModel, images: Tensor, generator: torch.Generator) -> tuple[TokenMask, Tensor, Tensor]:
-    """The mask, the target of every patch, and the same with the predictions where it is masked."""
-    mask = model.draw_mask(images, None, model.backbone.token_grid(images.shape[-2:]), generator)
-    predicted = model.decoder(model.backbone.encode(images, mask), mask)
-    true = model.target(images)
-    return mask, true, model.target.fill_in(true, predicted, mask.masked_subset)
 
 
 def draw_attention(

@@ -3,11 +3,10 @@
 `--data DIR` takes any folder of images, or a text file that lists them; train/ inside it is used if it is there.
 """
 
+_base_ = './imagenet_mae_224.py'
+
 data_preprocessor = dict(
     type='mimselfsup.MultiCropPreprocessor',
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
     # Of the first global view, the second, and the local ones.
     blur_prob=(1.0, 0.1, 0.5),
     solarize_prob=(0.0, 0.2, 0.0),
@@ -31,17 +30,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=True,
-    sampler=dict(type='mimselfsup.EpochSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='mimselfsup.ImageFolder',
-        data_root='data/imagenet',
-        split='train',
-        with_label='if_any',  # nothing learns from them; they tell how clusters agree with classes
-        pipeline=train_pipeline,
-    ),
+    # Nothing learns from labels; they tell how clusters agree with classes.
+    dataset=dict(with_label='if_any', pipeline=train_pipeline),
 )

@@ -147,8 +147,16 @@ class MaskedImageModeling(BaseAlgorithm):
         What is not predicted as pixels is shown as its target draws it, visible patches too: HOG as glyphs, codes as
         their tokenizer decodes them. Raises ValueError for a target that cannot be shown.
         """
+        mask, _, filled = self.predict(images, generator, data_samples)
+        return mask, self.target.to_pixels(filled, images)
+
+    @torch.no_grad()
+    def predict(
+        self, images: Tensor, generator: Generator | None = None, data_samples: list | None = None
+    ) -> tuple[TokenMask, Tensor, Tensor]:
+        """The mask that is drawn, the target of every patch, and the same with the predictions where it is masked."""
         grid = self.backbone.token_grid(images.shape[-2:])
         mask = self.draw_mask(images, data_samples, grid, generator)
         predicted = self.decoder(self.backbone.encode(images, mask), mask)
-        filled = self.target.fill_in(self.target(images), predicted, mask.masked_subset)
-        return mask, self.target.to_pixels(filled, images)
+        true = self.target(images)
+        return mask, true, self.target.fill_in(true, predicted, mask.masked_subset)

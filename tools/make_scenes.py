@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 try:
-    from mimselfsup.datasets.scenes import LAYOUTS, write_scenes
+    from mimselfsup.datasets.scenes import DEFAULT_LAYOUTS, LAYOUTS, SETS, write_scenes
 except ModuleNotFoundError as error:  # not installed: run from a clone
     if error.name != 'mimselfsup':
         raise
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from mimselfsup.datasets.scenes import LAYOUTS, write_scenes
+    from mimselfsup.datasets.scenes import DEFAULT_LAYOUTS, LAYOUTS, SETS, write_scenes
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,9 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--layouts',
         nargs='+',
-        choices=tuple(LAYOUTS),
-        default=tuple(LAYOUTS),
-        help='what to write; the image folder always is (all)',
+        choices=(*LAYOUTS, *SETS, 'all'),
+        default=DEFAULT_LAYOUTS,
+        help=f'what to write; the image folder always is ({" ".join(DEFAULT_LAYOUTS)})',
     )
     parser.add_argument('--quiet', action='store_true', help='print nothing')
     parser.add_argument('--force', action='store_true', help='replace a world in OUT, or write beside files of others')
@@ -66,7 +66,7 @@ def main() -> None:
             num_objects=tuple(args.objects),
             workers=args.workers,
             image_format=args.format,
-            layouts=args.layouts,
+            layouts=(*LAYOUTS, *SETS) if 'all' in args.layouts else args.layouts,
             quiet=args.quiet,
             force=args.force,
         )

@@ -3,12 +3,15 @@
 from .backgrounds import DrawnBackgrounds
 from .compose import Scene, compose_scene
 from .cutouts import CutoutObjects, PhotoBackgrounds
-from .layouts import LAYOUTS, ObjectRecord, SceneRecord, World
+from .layouts import DEFAULT_LAYOUTS, LAYOUTS, ObjectRecord, SceneRecord, World
+from .sets import SETS, Source
 from .shapes import SHAPES, TEXTURES, DrawnObjects
 from .write import write_scenes
 
 __all__ = [
+    'DEFAULT_LAYOUTS',
     'LAYOUTS',
+    'SETS',
     'SHAPES',
     'TEXTURES',
     'CutoutObjects',
@@ -18,6 +21,7 @@ __all__ = [
     'PhotoBackgrounds',
     'Scene',
     'SceneRecord',
+    'Source',
     'World',
     'compose_scene',
     'write_scenes',

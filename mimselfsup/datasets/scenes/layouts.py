@@ -2,7 +2,8 @@
 ``<split>/<class>/<number>.jpg``; a layout adds what a kind of data set has beside its pictures.
 
 To add one, write a function ``(world, split, scenes) -> None`` and enter it in ``LAYOUTS``, its paths in
-``OWNED``. It runs once per split, after the pictures are written; ``scenes`` are in the order of their index.
+``OWNED``. It runs once per split, after the pictures are written; ``scenes`` are in the order of their index. Data sets
+with pictures of their own (clips, retrieval, ...) are in sets.py.
 """
 
 import json
@@ -100,5 +101,6 @@ def write_semantic(world: World, split: str, scenes: Sequence[SceneRecord]) -> N
 LAYOUTS: dict[str, Callable[[World, str, Sequence[SceneRecord]], None]] = dict(
     folder=write_folder, coco=write_coco, semantic=write_semantic
 )
-# What a world may own below its root; replaced as a whole, and nothing else is ever removed.
+DEFAULT_LAYOUTS = ('folder', 'coco', 'semantic')
+# What a world may own below its root (the folders of sets.py besides); replaced as a whole, nothing else is removed.
 OWNED = ('train', 'val', 'classes.txt', 'annotations', 'masks')

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from .backgrounds import DrawnBackgrounds
 from .compose import MIN_SIZE, SPLITS, BackgroundSource, ObjectSource, compose_scene
 from .cutouts import CutoutObjects, PhotoBackgrounds
-from .layouts import LAYOUTS, OWNED, ObjectRecord, SceneRecord, World, encode_mask
+from .layouts import DEFAULT_LAYOUTS, LAYOUTS, OWNED, ObjectRecord, SceneRecord, World, encode_mask
+from .sets import SETS, Source
 from .shapes import DrawnObjects
 
 MANIFEST = 'scenes.json'  # written last: its presence says that the world is complete
@@ -37,7 +38,7 @@ def write_scenes(
     num_objects: tuple[int, int] = (1, 1),
     workers: int | None = None,
     image_format: str = 'jpg',
-    layouts: Sequence[str] = tuple(LAYOUTS),
+    layouts: Sequence[str] = DEFAULT_LAYOUTS,
     quiet: bool = False,
     force: bool = False,
 ) -> bool:
@@ -45,8 +46,8 @@ def write_scenes(
 
     Equal arguments give the same bytes whatever the number of workers (None: all cores). ``classes`` is 10
     for the drawn world and all folders of ``cutouts`` if None. The image folder is always written,
-    ``layouts`` adds to it. An unfinished world is started again. ``force`` replaces a complete one, and lets
-    a world be written beside files of others; what a world does not own is never removed.
+    ``layouts`` (of LAYOUTS and SETS) add to it. An unfinished world is started again. ``force`` replaces a complete
+    one, and lets a world be written beside files of others; what a world does not own is never removed.
 
     Raises ValueError for arguments that do not fit, FileExistsError for an ``out`` that holds something else.
     """
@@ -81,7 +82,7 @@ def write_scenes(
         seed=seed,
         num_objects=list(num_objects),
         image_format=image_format,
-        layouts=[name for name in LAYOUTS if name in {*layouts, 'folder'}],
+        layouts=[name for name in (*LAYOUTS, *SETS) if name in {*layouts, 'folder'}],
         classes=objects.classes,
         **objects.description,
         **background_source.description,
@@ -118,6 +119,11 @@ def write_scenes(
             records[split].append(record)
             bar.update()
     for name in arguments['layouts']:
+        if name in SETS:
+            say(f'{name} in {out / name}')
+            (out / name).mkdir()
+            SETS[name](out / name, Source(objects, background_source, size, seed, image_format))
+            continue
         for split in SPLITS:
             if counts[split]:
                 LAYOUTS[name](world, split, records[split])
@@ -149,8 +155,8 @@ def _check(
         raise ValueError(f'workers={workers}, must be at least 1')
     if image_format not in FORMATS:
         raise ValueError(f'format={image_format!r}, must be one of {", ".join(FORMATS)}')
-    if unknown := sorted(set(layouts) - set(LAYOUTS)):
-        raise ValueError(f'layouts={" ".join(unknown)}: unknown, there are {", ".join(LAYOUTS)}')
+    if unknown := sorted(set(layouts) - {*LAYOUTS, *SETS}):
+        raise ValueError(f'layouts={" ".join(unknown)}: unknown, there are {", ".join((*LAYOUTS, *SETS))}')
 
 
 def _left_out(skipped: dict[str, int]) -> str:
@@ -192,7 +198,7 @@ def _clear(out: Path, force: bool) -> None:
     ours = any((out / name).is_file() for name in (MANIFEST, UNFINISHED))
     there = sorted(path.name for path in out.iterdir())
     if there and not ours:
-        clash = [name for name in there if name in OWNED]
+        clash = [name for name in there if name in (*OWNED, *SETS)]
         if clash:
             raise FileExistsError(
                 f'{out} holds {", ".join(clash)} that this tool did not write, and would replace; choose another folder'
@@ -207,7 +213,7 @@ def _clear(out: Path, force: bool) -> None:
     # The mark stays until the end of the next run, so that an interruption here is noticed as well.
     if (out / MANIFEST).is_file():
         os.replace(out / MANIFEST, out / UNFINISHED)
-    for name in OWNED:
+    for name in (*OWNED, *SETS):
         path = out / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

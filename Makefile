@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 # Small models gain nothing from many threads and lose to their overhead.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 export OMP_NUM_THREADS ?= $(shell [ $(CORES) -lt 4 ] && echo $(CORES) || echo 4)
+# Tests: a process for each core, each of one thread.
+WORKERS ?= $(shell [ $(CORES) -lt 8 ] && echo $(CORES) || echo 8)
 
 # The environment is current if it was made from these files, in this place.
 STAMP := $(VENV)/.setup-$(shell (cat setup.py constraints.txt pyproject.toml .ci/setup; pwd) | cksum | tr ' ' '-')
@@ -38,7 +40,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -77,6 +77,7 @@ transfer = [
 test = [
     *transfer,
     'pytest>=8',
+    'pytest-xdist>=3.6',
     'ruff>=0.9',
     'setuptools>=77',
     'timm>=1.0',

@@ -51,7 +51,8 @@ def distance_figure(models: Sequence[Reach]) -> Figure:
         panel.axhline(model.even, color=GREY, linewidth=0.8, linestyle=':')
         dress_panel(panel, textwrap.fill(model.label, int(width * 72 / (8 * 0.6))), 'block')
         panel.set_xlim(0.5, blocks + 0.5)
-    panels[0].set_ylim(bottom=0)  # of all
+    farthest = max(max(model.trained.max(), model.initial.max(), model.even) for model in models)
+    panels[0].set_ylim(0, 1.06 * farthest)  # of all; a point on the edge would be cut in half
     for panel in panels[::columns]:
         panel.set_ylabel('attention distance [pixels]', fontsize=7.5, family=FONT)
     for panel in panels[len(models) :]:

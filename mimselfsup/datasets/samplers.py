@@ -1,9 +1,11 @@
-"""A sampler whose order, augmentation seeds and position are functions of (seed, epoch, position) alone."""
+"""Samplers whose order, augmentation seeds and position are functions of (seed, epoch, position) alone."""
 
 from collections.abc import Iterator, Sized
+from itertools import count, islice
 
 import torch
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler, Sampler
 
 from mimselfsup.registry import DATA_SAMPLERS
 
@@ -68,14 +70,14 @@ class EpochSampler(DefaultSampler):
         return (EpochIndex(index, self.epoch, self.seed) for index in indices[start:])
 
     def _order(self) -> list[int]:
-        count = len(self.dataset)
+        size = len(self.dataset)
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            indices = torch.randperm(count, generator=generator).tolist()
+            indices = torch.randperm(size, generator=generator).tolist()
         else:
-            indices = list(range(count))
-        if self.total_size > count:
-            indices = (indices * (self.total_size // count + 1))[: self.total_size]
+            indices = list(range(size))
+        if self.total_size > size:
+            indices = (indices * (self.total_size // size + 1))[: self.total_size]
         return indices[self.rank : self.total_size : self.world_size]
 
     def set_epoch(self, epoch: int) -> None:
@@ -93,3 +95,48 @@ class EpochSampler(DefaultSampler):
         """
         epochs, self._start = divmod(num_samples, self.num_samples)
         self._first_epoch = self.epoch = epochs
+
+
+@DATA_SAMPLERS.register_module()
+class EndlessSampler(InfiniteSampler):
+    """MMEngine's ``InfiniteSampler``, in the same order, that yields :class:`EpochIndex`."""
+
+    def _infinite_indices(self) -> Iterator[EpochIndex]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for epoch in count():
+            order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
+            yield from (EpochIndex(index, epoch, self.seed) for index in order.tolist())
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableBatchSampler(BatchSampler):
+    """Another batch sampler (``batch_sampler``, a config) that can begin late without loading its first batches.
+
+    For those that decide by themselves what makes a batch, such as mmdet's ``AspectRatioBatchSampler``: to go on as
+    they would have, they have to deal out all that was before, which takes indices but no pictures.
+    """
+
+    def __init__(self, sampler: Sampler, batch_size: int, batch_sampler: dict) -> None:
+        self.batches = DATA_SAMPLERS.build(batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
+        super().__init__(sampler, batch_size, getattr(self.batches, 'drop_last', False))
+        self._start = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start, self._start = self._start, 0
+        return islice(iter(self.batches), start, None)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def start_at(self, batch: int) -> None:
+        """Lets the next pass, and only that, begin at its batch number ``batch``."""
+        self._start = batch
+
+    def skip_batches(self, number: int) -> None:
+        """Moves to ``number`` batches from the very beginning, over as many passes as that takes."""
+        epochs = 0
+        if not isinstance(self.sampler, InfiniteSampler):
+            epochs, number = divmod(number, len(self))
+        if epochs and hasattr(self.sampler, 'skip'):
+            self.sampler.skip(epochs * len(self.sampler))
+        self.start_at(number)

@@ -1,13 +1,22 @@
 import pickle
 import random
+from itertools import count, islice
 
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader, Dataset
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from mimselfsup.datasets import EpochIndex, EpochSampler, SeedSample
+from mimselfsup.datasets import (
+    EndlessSampler,
+    EpochIndex,
+    EpochSampler,
+    ResumableBatchSampler,
+    SeededDataset,
+    SeedSample,
+)
+from mimselfsup.registry import DATA_SAMPLERS, DATASETS
 
 
 class Noise(Dataset):
@@ -117,3 +126,94 @@ def test_skipping_crosses_epochs_as_an_iteration_based_loop_needs_it():
         resumed.set_epoch(restart)
         rest += [(index, index.epoch) for index in resumed]
     assert rest == stream[12:]
+
+
+# ------------------------------------------------------------------- data and batches of other libraries
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class OddOrEven(BatchSampler):
+    """Batches of one kind, as mmdet makes them of one aspect ratio; what is left over at the end is mixed."""
+
+    def __iter__(self):
+        kinds = [], []
+        for index in self.sampler:
+            kind = kinds[index % 2]
+            kind.append(index)
+            if len(kind) == self.batch_size:
+                yield kind[:]
+                kind.clear()
+        rest = kinds[0] + kinds[1]
+        for first in range(0, len(rest), self.batch_size):
+            yield rest[first : first + self.batch_size]
+
+
+def test_the_endless_sampler_is_mmengines_and_knows_its_epoch():
+    data = range(7)
+    drawn = list(islice(iter(EndlessSampler(data, seed=3)), 21))
+    assert drawn == list(islice(iter(InfiniteSampler(data, seed=3)), 21))
+    assert [index.epoch for index in drawn] == [0] * 7 + [1] * 7 + [2] * 7
+    assert {index.seed for index in drawn} == {3}
+    later = EndlessSampler(data, seed=3)
+    later.skip(9)
+    assert [(index, index.epoch) for index in islice(iter(later), 12)] == [(i, i.epoch) for i in drawn[9:]]
+
+
+def batches_of_a_kind(sampler):
+    return ResumableBatchSampler(sampler(range(19), seed=1), 4, dict(type='mimselfsup.OddOrEven', drop_last=False))
+
+
+@pytest.mark.parametrize('start', [0, 1, 3])
+def test_batches_that_others_make_can_begin_late(start):
+    whole = list(batches_of_a_kind(EpochSampler))
+    late = batches_of_a_kind(EpochSampler)
+    late.start_at(start)
+    assert list(late) == whole[start:] and len(whole) == len(late) == 5
+    late.sampler.set_epoch(1)
+    assert list(late) != whole  # once only, and another epoch is another order
+    assert sum(map(len, whole)) == 19
+
+
+@pytest.mark.parametrize('sampler', [EpochSampler, EndlessSampler])
+def test_batches_are_skipped_over_epochs(sampler):
+    def stream(batches):
+        for epoch in count():
+            if epoch:
+                batches.sampler.set_epoch(epoch)
+            yield from batches
+
+    whole = [[(i, i.epoch) for i in batch] for batch in islice(stream(batches_of_a_kind(sampler)), 14)]
+    late = batches_of_a_kind(sampler)
+    late.skip_batches(8)
+    assert [[(i, i.epoch) for i in batch] for batch in islice(stream(late), 6)] == whole[8:]
+    assert whole[8][0][1] >= 1
+
+
+@DATASETS.register_module(force=True)
+class Joined:
+    """Two joined sets whose samples are random: the inner index says nothing of the epoch."""
+
+    metainfo = dict(classes=('a', 'b'))  # noqa: RUF012
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple:
+        inner = index % 3
+        return inner, random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_any_data_set_is_seeded_by_epoch_and_index():
+    data = SeededDataset(dict(type='mimselfsup.Joined'))
+    first = {index: data[index] for index in EpochSampler(data, seed=0)}
+    again = {index: data[index] for index in reversed(list(EpochSampler(data, seed=0)))}
+    assert first == again and len(set(first.values())) == 6
+    sampler = EpochSampler(data, seed=0)
+    sampler.set_epoch(1)
+    assert not {data[index][1:] for index in sampler} & {values[1:] for values in first.values()}
+    assert len(data) == 6 and data.metainfo['classes'] == ('a', 'b')
+    assert data[2] != data[2]  # a plain index leaves the generators alone
+    copied = pickle.loads(pickle.dumps(data))  # as a spawned worker gets it
+    assert copied[EpochIndex(4, 0, 0)] == first[4] and copied.metainfo == data.metainfo
+    with pytest.raises(AttributeError):
+        data.no_such_thing  # noqa: B018

@@ -64,3 +64,15 @@ class DrawnBackgrounds:
         mixed = colours[0] + first * (colours[1] - colours[0])
         mixed += 0.5 * second * (colours[2] - mixed)
         return mixed.round().clip(0, 255).astype(np.uint8)
+
+
+class GivenBackground:
+    """A background that is there already. It draws no number, so an object comes out the same before any."""
+
+    description: ClassVar[dict[str, str]] = {'backgrounds': 'given'}
+
+    def __init__(self, picture: np.ndarray) -> None:
+        self.picture = picture
+
+    def draw(self, split: str, size: int, rng: np.random.Generator) -> np.ndarray:
+        return self.picture

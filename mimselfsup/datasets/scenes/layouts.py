@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from .lvis import write_lvis
+from .semantic_layouts import write_ade20k, write_cityscapes, write_voc
+
 
 @dataclass(frozen=True)
 class World:
@@ -99,8 +102,14 @@ def write_semantic(world: World, split: str, scenes: Sequence[SceneRecord]) -> N
 
 
 LAYOUTS: dict[str, Callable[[World, str, Sequence[SceneRecord]], None]] = dict(
-    folder=write_folder, coco=write_coco, semantic=write_semantic
+    folder=write_folder,
+    coco=write_coco,
+    lvis=write_lvis,
+    semantic=write_semantic,
+    ade20k=write_ade20k,
+    cityscapes=write_cityscapes,
+    voc=write_voc,
 )
 DEFAULT_LAYOUTS = ('folder', 'coco', 'semantic')
 # What a world may own below its root (the folders of sets.py besides); replaced as a whole, nothing else is removed.
-OWNED = ('train', 'val', 'classes.txt', 'annotations', 'masks')
+OWNED = ('train', 'val', 'classes.txt', 'annotations', 'masks', 'ade20k', 'cityscapes', 'voc')

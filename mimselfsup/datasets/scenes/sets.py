@@ -6,21 +6,14 @@ bytes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from .compose import BackgroundSource, ObjectSource
+from .background_swap import write_backgrounds
+from .copydays import write_copydays
+from .davis import write_davis
+from .retrieval import write_retrieval
+from .source import Source
 
-
-@dataclass(frozen=True)
-class Source:
-    """What a set is drawn from. ``size``: side of a scene in pixels, which a set may take as a measure."""
-
-    objects: ObjectSource
-    backgrounds: BackgroundSource
-    size: int
-    seed: int
-    image_format: str  # 'jpg' or 'png'
-
-
-SETS: dict[str, Callable[[Path, Source], None]] = dict()
+SETS: dict[str, Callable[[Path, Source], None]] = dict(
+    davis=write_davis, retrieval=write_retrieval, copydays=write_copydays, backgrounds=write_backgrounds
+)

@@ -16,6 +16,7 @@ from .backgrounds import DrawnBackgrounds
 from .compose import MIN_SIZE, SPLITS, BackgroundSource, ObjectSource, compose_scene
 from .cutouts import CutoutObjects, PhotoBackgrounds
 from .layouts import DEFAULT_LAYOUTS, LAYOUTS, OWNED, ObjectRecord, SceneRecord, World, encode_mask
+from .semantic_layouts import MOST_CLASSES
 from .sets import SETS, Source
 from .shapes import DrawnObjects
 
@@ -68,10 +69,11 @@ def write_scenes(
             raise ValueError(
                 f'num_{split}={count}, but there are {len(objects.classes)} classes; each needs a scene (or 0)'
             )
-    if 'semantic' in layouts and len(objects.classes) > 254:
+    labelled = [name for name in ('semantic', 'ade20k', 'cityscapes', 'voc') if name in layouts]
+    if labelled and len(objects.classes) > MOST_CLASSES:
         raise ValueError(
             f'{len(objects.classes)} classes do not fit into the 8 bits of a label map; leave out '
-            f'layouts=semantic or set classes to at most 254'
+            f'layouts={" ".join(labelled)} or set classes to at most {MOST_CLASSES}'
         )
 
     arguments = dict(

@@ -1,3 +1,4 @@
+from .channels import ReverseChannels
 from .cropping import CROP_META_KEYS, RandomResizedCrop
 from .loading import BrokenImage, LoadImage, read_image
 from .multi_crop import MULTI_CROP_META_KEYS, MultiCrop, view_samples
@@ -11,6 +12,7 @@ __all__ = [
     'LoadImage',
     'MultiCrop',
     'RandomResizedCrop',
+    'ReverseChannels',
     'SeedSample',
     'TwoSizeCrop',
     'read_image',

@@ -25,14 +25,18 @@ class SeedSample(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        index = results.get('sample_idx')
-        epoch = getattr(index, 'epoch', None)
-        if epoch is None:
-            return results
-        seed = derive_seed(getattr(index, 'seed', 0), epoch, int(index))
-        random.seed(seed)
-        np.random.seed(seed & 0xFFFFFFFF)
-        # Not torch.manual_seed, which also reseeds the accelerators: with num_workers=0 this runs in the
-        # main process, and inside a forked worker it must not touch CUDA.
-        torch.default_generator.manual_seed(seed)
+        seed_generators(results.get('sample_idx'))
         return results
+
+
+def seed_generators(index: int | None) -> None:
+    """Seeds the three generators from an :class:`~mimselfsup.datasets.samplers.EpochIndex`; does nothing for others."""
+    epoch = getattr(index, 'epoch', None)
+    if epoch is None:
+        return
+    seed = derive_seed(getattr(index, 'seed', 0), epoch, int(index))
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    # Not torch.manual_seed, which also reseeds the accelerators: with num_workers=0 this runs in the
+    # main process, and inside a forked worker it must not touch CUDA.
+    torch.default_generator.manual_seed(seed)

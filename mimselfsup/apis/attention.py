@@ -1,121 +1,76 @@
 """Whether the attention of a checkpoint finds the objects, beside that of random weights."""
 
-import os
-import statistics
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from mimselfsup.datasets.object_masks import LAYOUT, MASKS, ImagesWithObjects, collate_objects
 from mimselfsup.evaluation.attention_segmentation import attention_jaccard
 from mimselfsup.evaluation.data import default_data_root
-from mimselfsup.registry import DATASETS
 
-from .model import load_config, load_model, without_pretrained
+from .model import load_config
+from .protocol import Protocol, Table, cell, score_with_random_init
 
 COLUMNS = dict(best_head='best head', mean_head='mean head', mean_map='mean map')
-
-
-class ImagesWithForegrounds(Dataset):
-    """The pictures of ``<root>/<split>`` as a whole at ``size`` (H, W), and their foregrounds, bool (H, W).
-
-    The foreground is what is not 0 in ``<root>/masks/<split>/<same name>.png``. Raises ValueError without masks.
-    """
-
-    def __init__(self, data_root: str | Path, split: str, size: tuple[int, int]) -> None:
-        self.root = Path(os.path.abspath(os.path.expanduser(data_root)))  # as ImageFolder writes paths
-        self.size = size
-        self.pictures, self.masks = self.root / split, self.root / 'masks' / split
-        if not self.masks.is_dir():
-            raise ValueError(
-                f'{self.masks}: no such folder; attention is scored against label maps '
-                f'masks/{split}/<class>/<name>.png beside {split}/<class>/<name>.jpg, where 0 is background '
-                f'(tools/make_scenes.py writes them)'
-            )
-        pipeline = [
-            dict(type='mimselfsup.LoadImage'),
-            dict(type='mmpretrain.Resize', scale=size, backend='pillow', interpolation='bicubic'),
-            dict(type='mmpretrain.PackInputs'),
-        ]
-        with DefaultScope.overwrite_default_scope('mimselfsup'):
-            self.listing = DATASETS.build(
-                dict(type='mimselfsup.ImageFolder', data_root=str(self.root), split=split, pipeline=[])
-            )
-            self.pipeline = Compose(pipeline)
-
-    def __len__(self) -> int:
-        return len(self.listing)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        path = Path(self.listing.get_data_info(index)['img_path'])
-        label_map = (self.masks / path.relative_to(self.pictures)).with_suffix('.png')
-        labels = cv2.imread(str(label_map), cv2.IMREAD_UNCHANGED) if label_map.is_file() else None
-        if labels is None:
-            raise ValueError(f'{label_map}: no readable label map for {path}')
-        height, width = self.size
-        foreground = cv2.resize((labels > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-        packed = self.pipeline(dict(img_path=str(path), sample_idx=index))
-        return dict(inputs=packed['inputs'], foreground=torch.from_numpy(foreground.astype(bool)))
 
 
 def evaluate_attention(
     config: Config | str | Path,
     checkpoint: str | Path,
     data_root: str | Path | None = None,
+    *,
     mass: float = 0.6,
+    masks: str = 'class',
+    image_size: int | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     batch_size: int = 64,
     workers: int = 2,
     device: torch.device | str = 'cpu',
     cfg_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Jaccard index, in percent, of the last block's attention with the foregrounds of ``val/``.
+    """Jaccard index, in percent, of the last block's attention with the objects of the val split.
 
-    See :func:`~mimselfsup.evaluation.attention_segmentation.attention_jaccard`. ``rows`` hold the checkpoint, the mean
-    and spread of random initialisations by ``seeds``, and the whole picture taken for the object.
+    See :func:`~mimselfsup.evaluation.attention_segmentation.attention_jaccard`, and
+    :class:`~mimselfsup.datasets.object_masks.ImagesWithObjects` for the data and ``masks``. Pictures are squashed to
+    ``image_size`` squared, by default the backbone's size. ``rows`` hold the checkpoint, random initialisations, and
+    the whole picture taken for the object.
     """
     config = load_config(config, cfg_options)
     data_root = data_root or default_data_root(config)
     if not data_root:
         raise ValueError('the config names no data folder (--data ROOT)')
-    size = config.model.backbone.get('img_size', 224)
+    size = image_size or config.model.backbone.get('img_size', 224)
     size = (size, size) if isinstance(size, int) else tuple(size)
-    dataset = ImagesWithForegrounds(data_root, 'val', size)
+    dataset = ImagesWithObjects(data_root, 'val', size, masks)
+    measured: dict[str, Any] = {}  # of the data, the same for every model
 
     def score(model: BaseModel) -> dict[str, float]:
-        loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=default_collate)
+        loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=collate_objects)
         batches = (
             (
                 model.data_preprocessor(dict(inputs=batch['inputs'], data_samples=None), False)['inputs'],
-                batch['foreground'],
+                batch['objects'],
             )
             for batch in loader
         )
-        return attention_jaccard(lambda images: attention_of(model, images), batches, mass)
+        found = attention_jaccard(lambda images: attention_of(model, images), batches, mass)
+        measured.update({name: found.pop(name) for name in ('everything', 'images', 'objects')})
+        return found
 
-    found = score(load_model(config, checkpoint, device))
-    everything = found.pop('everything')
-    rows = [dict(model='pre-trained', **found)]
-    if seeds:
-        runs = [score(load_model(without_pretrained(config), device=device, seed=seed)) for seed in seeds]
-        row: dict[str, Any] = dict(model='random init', seeds=list(seeds))
-        for name in COLUMNS:
-            values = [run[name] for run in runs]
-            row[name] = statistics.fmean(values)
-            if len(values) > 1:
-                row[f'{name}_std'] = statistics.stdev(values)
-        rows.append(row)
-    rows.append(dict(model='whole picture', **dict.fromkeys(COLUMNS, everything)))
-    return dict(mass=mass, images=len(dataset), root=str(data_root), rows=rows)
+    rows = score_with_random_init(config, checkpoint, score, seeds, device)
+    rows.append(dict(model='whole picture', **dict.fromkeys(COLUMNS, measured['everything'])))
+    return dict(
+        data=dict(root=str(data_root), images=measured['images'], objects=measured['objects']),
+        settings=dict(mass=mass, masks=masks, image_size=list(size)),
+        rows=rows,
+    )
 
 
 @torch.no_grad()
@@ -128,20 +83,47 @@ def attention_of(model: BaseModel, images: Tensor) -> tuple[Tensor, tuple[int, i
     return tokens.cls_attention.float(), model.backbone.token_grid(images.shape[-2:])
 
 
-def format_attention_table(report: Mapping[str, Any]) -> str:
-    lines = [
-        f'{report["root"]}: where the last block has {100 * report["mass"]:.0f} % of its attention, against objects '
-        f'of {report["images"]} images; Jaccard index in %'
+def attention_tables(report: Mapping[str, Any]) -> list[Table]:
+    data, settings = report['data'], report['settings']
+    of_objects = dict(
+        **{'class': 'all of a class in an image is one object', 'instance': 'every instance is an object'},
+        foreground='all objects of an image are one',
+    )
+    notes = [
+        f'{data["root"]}: {data["objects"]} objects in {data["images"]} images of '
+        f'{" x ".join(map(str, settings["image_size"]))} pixels; {of_objects[settings["masks"]]}',
+        f'Jaccard index in %, of where the last block has {100 * settings["mass"]:.0f} % of its attention; best head: '
+        f'chosen for each object by the truth, an oracle',
     ]
-    table = [['', *COLUMNS.values()]]
-    for row in report['rows']:
-        cells = []
-        for name in COLUMNS:
-            spread = row.get(f'{name}_std')
-            cells.append(f'{row[name]:.1f}' if spread is None else f'{row[name]:.1f} +- {spread:.1f}')
-        table.append([row['model'], *cells])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for first, *cells in table:
-        aligned = [first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))]
-        lines.append('  '.join(aligned).rstrip())
-    return '\n'.join(lines)
+    rows = [[row['model'], *(cell(row, name) for name in COLUMNS)] for row in report['rows']]
+    return [Table('Attention on objects', ['', *COLUMNS.values()], rows, notes)]
+
+
+def format_attention_table(report: Mapping[str, Any]) -> str:
+    return '\n\n'.join(map(str, attention_tables(report)))
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument('--mass', type=float, default=0.6, help='the share of attention that is kept (default: 0.6)')
+    group.add_argument(
+        '--masks',
+        choices=MASKS,
+        default='class',
+        help='what is one object: all of a class in an image, an instance (VOC only), or all there is (default: class)',
+    )
+    group.add_argument(
+        '--image-size',
+        type=int,
+        metavar='PIXELS',
+        help="side of the pictures, squashed; VOC: 480 (default: the backbone's)",
+    )
+
+
+PROTOCOL = Protocol(
+    name='attention',
+    summary='whether the attention of the last block finds the objects',
+    run=evaluate_attention,
+    tables=attention_tables,
+    add_options=_add_options,
+    layout=LAYOUT,
+)

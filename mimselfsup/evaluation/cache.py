@@ -84,11 +84,16 @@ def listing_hash(dataset: Dataset) -> str:
 
 
 def code_hash() -> str:
-    """Of the sources of the models and data sets here, and of the versions of what they stand on."""
+    """Of the sources here that features come from, and of the versions of what they stand on."""
     digest = hashlib.sha256()
     package = Path(mimselfsup.__file__).parent
-    for room in ('models', 'structures', 'datasets', 'evaluation'):
-        for source in sorted((package / room).rglob('*.py')):
-            digest.update(str(source.relative_to(package)).encode() + source.read_bytes())
+    sources = [
+        *(path for room in ('models', 'structures') for path in sorted((package / room).rglob('*.py'))),
+        *sorted((package / 'datasets').glob('*.py')),
+        *sorted((package / 'datasets/transforms').rglob('*.py')),
+        *(package / 'evaluation' / name for name in ('data.py', 'features.py')),
+    ]
+    for source in sources:
+        digest.update(str(source.relative_to(package)).encode() + source.read_bytes())
     digest.update(f'{torch.__version__} {version("onedl-mmpretrain")} {version("pillow")}'.encode())
     return digest.hexdigest()

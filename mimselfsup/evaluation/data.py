@@ -1,5 +1,6 @@
 """The images that frozen-feature protocols see: which, in which order, at which size."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -55,23 +56,65 @@ def missing_splits(data_root: str | Path | None) -> str | None:
     return None
 
 
-def build_eval_datasets(config: Config, data_root: str | Path) -> tuple[Dataset, Dataset]:
+def build_eval_datasets(
+    config: Config, data_root: str | Path, labels: str | Path | None = None, per_class: int | None = None
+) -> tuple[Dataset, Dataset]:
     """The labelled images of ``train/`` and ``val/`` below ``data_root``, in the evaluation view.
 
-    Both number the classes as train/ does, also where val/ lacks some. Raises ValueError for a class that only
-    val/ has: nothing could be classified as that.
+    Of train/ only those that the list ``labels`` names (see :func:`listed_images`), or the first ``per_class`` of each
+    class. Both number the classes as all of train/ does, also where val/ lacks some. Raises ValueError for a class
+    that only val/ has: nothing could be classified as that.
     """
-    settings = dict(
-        type='mimselfsup.ImageFolder',
-        data_root=str(data_root),
-        with_label=True,
-        pipeline=eval_pipeline(config),
-        test_mode=True,
-    )
+    train = build_labelled(eval_pipeline(config), data_root, split='train')
+    classes = train.metainfo['classes']
+    if labels is not None:
+        chosen = listed_images(train, labels)
+        train = build_labelled(eval_pipeline(config), data_root, split='train', indices=chosen)
+    elif per_class is not None:
+        train = build_labelled(eval_pipeline(config), data_root, split='train', per_class=per_class)
+    return train, build_labelled(eval_pipeline(config), data_root, split='val', metainfo=dict(classes=classes))
+
+
+def build_labelled(pipeline: list[dict], data_root: str | Path, **settings) -> Dataset:
+    """An ImageFolder with labels; ``settings`` are its own."""
+    fixed = dict(type='mimselfsup.ImageFolder', with_label=True, pipeline=pipeline, test_mode=True)
     with DefaultScope.overwrite_default_scope('mimselfsup'):
-        train = DATASETS.build(dict(settings, split='train'))
-        metainfo = dict(classes=train.metainfo['classes'])
-        return train, DATASETS.build(dict(settings, split='val', metainfo=metainfo))
+        return DATASETS.build(dict(fixed, data_root=str(data_root), **settings))
+
+
+def listed_images(dataset: Dataset, path: str | Path) -> list[int]:
+    """Which images of ``dataset`` a text list names, in the order of the data set.
+
+    A line is ``<class>/<file>`` or, as in SimCLR's lists of 1% and 10% of ImageNet, ``<file>`` alone; blank lines and
+    lines that begin with '#' are skipped. Raises ValueError for a line that fits no image or images of two classes.
+    """
+    try:
+        lines = [line.strip() for line in Path(path).read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f'labels={path}: not a readable text list of images ({error})') from error
+    wanted = {line for line in lines if line and not line.startswith('#')}
+    if not wanted:
+        raise ValueError(f'labels={path} names no image: it needs a line <class>/<file> or <file> for each')
+    by_name = any('/' not in line for line in wanted)
+    chosen: list[int] = []
+    class_of: dict[str, int] = {}
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        name = info['img_path'].removeprefix(f'{dataset.source}{os.sep}')
+        names = (name, os.path.basename(name)) if by_name else (name,)
+        matched = [each for each in names if each in wanted]
+        for each in matched:
+            if class_of.setdefault(each, info['gt_label']) != info['gt_label']:
+                raise ValueError(f'labels={path}: {each!r} is in several classes; write <class>/<file>')
+        if matched:
+            chosen.append(index)
+    missing = sorted(wanted - set(class_of))
+    if missing:
+        raise ValueError(
+            f'labels={path}: {len(missing)} of {len(wanted)} lines name no training image, such as {missing[0]!r}; a '
+            f'line is <class>/<file> or <file>, with its suffix'
+        )
+    return chosen
 
 
 def build_eval_loader(

@@ -1,6 +1,7 @@
 """From images to one vector per image."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mimselfsup.models.backbones import Tokens, image_feature
+
 FEATURES = ('cls', 'avg')
+PROTOTYPE = 'prototype'
 
 Extractor = Callable[[dict], Tensor]
 
@@ -26,31 +30,77 @@ class Features:
     labels: Tensor | None
     paths: list[str]
 
+    def rows(self, indices: Tensor) -> 'Features':
+        """Some of the images, in the order of ``indices``."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Features(self.features[indices], labels, [self.paths[index] for index in indices.tolist()])
+
+
+def parse_feature(name: str) -> tuple[tuple[str, int], ...]:
+    """The parts of a feature by its name, which are concatenated: (token, number of last blocks) each.
+
+    'cls' is the [CLS] token, or the mean of them where there are several (SemanticMIM's proxies), 'avg' the mean of
+    the patch tokens, of the last block; 'cls4' is the [CLS] token of each of the last 4 blocks, one after the other
+    in the order of the network; '+' joins: 'cls+avg', 'cls4+avg'. So DINO probes ViT-S with 'cls4' and ViT-B with
+    'cls+avg'.
+    """
+    parts = [re.fullmatch(r'(cls|avg)([1-9]\d*)?', part) for part in name.split('+')]
+    if not all(parts):
+        raise ValueError(
+            f'feature={name!r}, must be cls or avg, with a number for so many of the last blocks (cls4), or several of '
+            f'these joined by + (cls+avg)'
+        )
+    return tuple((part[1], int(part[2] or 1)) for part in parts)
+
 
 def encoder_features(model: BaseModel, feature: str) -> Extractor:
-    """A function from a collated batch to the backbone's (B, D), after its final norm.
+    """A function from a collated batch to the backbone's (B, D); ``feature`` as in :func:`parse_feature`.
 
-    'cls': the [CLS] token, or the mean of them where there are several (SemanticMIM's proxies); 'avg': the mean of
-    the patch tokens. The model should be in eval mode.
+    The model should be in eval mode.
     """
     return lambda batch: encode_features(model, batch, (feature,))[feature]
 
 
 @torch.no_grad()
-def encode_features(model: BaseModel, batch: dict, kinds: tuple[str, ...]) -> dict[str, Tensor]:
-    """Several kinds of feature from one pass through the backbone."""
-    for kind in kinds:
-        if kind not in FEATURES:
-            raise ValueError(f'feature={kind!r}, must be one of {FEATURES}')
+def encode_features(model: BaseModel, batch: dict, kinds: Sequence[str]) -> dict[str, Tensor]:
+    """Several kinds of feature from one pass through the backbone, (B, D) each; after its final norm.
+
+    A kind is a name for :func:`parse_feature`, or 'prototype': (B, 1), the number of the prototype that the
+    projector of a self-distillation answers most strongly for the image, that of the network that ``backbone`` is of.
+    """
+    parts = {kind: parse_feature(kind) for kind in kinds if kind != PROTOTYPE}
+    blocks = max((number for terms in parts.values() for _, number in terms), default=1)
     inputs = model.data_preprocessor(batch, False)['inputs']
-    tokens = model.backbone.encode(inputs)
-    if 'cls' in kinds and tokens.extra.shape[1] == 0:
+    backbone = model.backbone
+    if blocks == 1:
+        tokens = [backbone.encode(inputs)]
+    elif hasattr(backbone, 'encode_last'):
+        tokens = backbone.encode_last(inputs, blocks)
+    else:
+        raise ValueError(f'{type(backbone).__name__} hands out its last block alone; use cls or avg, without a number')
+    if tokens[-1].extra.shape[1] == 0 and any(token == 'cls' for terms in parts.values() for token, _ in terms):
         raise ValueError(
-            f"feature='cls': {type(model.backbone).__name__} has no [CLS] token; use 'avg', the mean of its "
-            f'patch tokens'
+            f"feature='cls': {type(backbone).__name__} has no [CLS] token; use 'avg', the mean of its patch tokens"
         )
-    read = dict(cls=lambda: tokens.extra.mean(1), avg=lambda: tokens.patches.mean(1))
-    return {kind: read[kind]() for kind in kinds}
+    read = dict(cls=lambda each: each.extra.mean(1), avg=lambda each: each.patches.mean(1))
+    found = {
+        kind: torch.cat([read[token](each) for token, number in terms for each in tokens[-number:]], dim=1)
+        for kind, terms in parts.items()
+    }
+    if PROTOTYPE in kinds:
+        found[PROTOTYPE] = nearest_prototype(model, tokens[-1])
+    return {kind: found[kind] for kind in kinds}
+
+
+def nearest_prototype(model: BaseModel, tokens: Tokens) -> Tensor:
+    """(B, 1) int64. Raises ValueError for a model without prototypes."""
+    projector = getattr(getattr(model, 'teacher', None), 'projector', None)
+    if projector is None:
+        raise ValueError(
+            f'{type(model).__name__} has no head of prototypes, as self-distillation trains it; cluster its features '
+            f'by k-means'
+        )
+    return projector.logits(projector(image_feature(tokens))).argmax(1, keepdim=True)
 
 
 @torch.no_grad()

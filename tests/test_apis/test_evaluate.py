@@ -2,41 +2,14 @@ import json
 import statistics
 
 import pytest
-import torch
 
-from mimselfsup.apis import evaluate as module
 from mimselfsup.apis import evaluate_checkpoint, extract_features, format_table, load_config, load_model
 from mimselfsup.evaluation.data import build_eval_datasets, build_eval_loader
 from mimselfsup.evaluation.knn import knn_classify
-from tests.test_evaluation.labelled import write_labelled, write_labelled_config
+
+from .conftest import save_weights
 
 OPTIONS = dict(ks=(1, 3), workers=0, progress=False)
-
-
-@pytest.fixture
-def setting(tmp_path):
-    root = write_labelled(tmp_path / 'data', noise=100)
-    config = write_labelled_config(tmp_path / 'tiny.py', root)
-    save_weights(config, tmp_path / 'a.pth', seed=7)
-    return config, tmp_path / 'a.pth', root
-
-
-def save_weights(config, path, seed):
-    torch.save(dict(state_dict=load_model(config, seed=seed).state_dict()), path)
-
-
-@pytest.fixture
-def count_encoded(monkeypatch):
-    """How many images went through a backbone."""
-    count = [0]
-    original = module.encode_features
-
-    def counting(model, batch, kinds):
-        count[0] += len(batch['data_samples'])
-        return original(model, batch, kinds)
-
-    monkeypatch.setattr(module, 'encode_features', counting)
-    return count
 
 
 def test_rows_hold_what_the_features_give(setting):
@@ -69,54 +42,6 @@ def test_rows_hold_what_the_features_give(setting):
     assert report['data'] == dict(
         root=str(root), classes=3, train_images=18, val_images=9, chance=pytest.approx(100 / 3)
     )
-
-
-def test_second_evaluation_reads_the_cache_and_a_changed_checkpoint_does_not(setting, tmp_path, count_encoded):
-    config, checkpoint, _ = setting
-    options = dict(OPTIONS, seeds=(), cache=tmp_path / 'cache', features=('avg',))
-    first = evaluate_checkpoint(config, checkpoint, **options)
-    assert count_encoded[0] == 27
-    assert evaluate_checkpoint(config, checkpoint, **options) == first
-    assert count_encoded[0] == 27
-    copy = tmp_path / 'copy.pth'
-    copy.write_bytes(checkpoint.read_bytes())
-    evaluate_checkpoint(config, copy, **options)
-    assert count_encoded[0] == 27  # the same content under another name
-
-    save_weights(config, checkpoint, seed=8)  # the same name with other content
-    changed = evaluate_checkpoint(config, checkpoint, **options)
-    assert count_encoded[0] == 54
-    fresh = evaluate_checkpoint(config, checkpoint, **dict(options, cache=None))
-    assert changed['rows'] == fresh['rows']
-
-
-@pytest.mark.parametrize('changed', ['view', 'image', 'model'])
-def test_whatever_changes_the_features_makes_new_ones(setting, tmp_path, count_encoded, changed):
-    config, checkpoint, root = setting
-    options = dict(OPTIONS, seeds=(), cache=tmp_path / 'cache', features=('avg',))
-    evaluate_checkpoint(config, checkpoint, **options)
-    if changed == 'view':
-        text = config.read_text()
-        config.write_text(
-            text + "\neval_pipeline = [dict(type='LoadImage'), dict(type='mmpretrain.CenterCrop',"
-            " crop_size=16), dict(type='mmpretrain.PackInputs')]\n"
-        )
-    elif changed == 'image':
-        target = root / 'val/red/0.png'
-        target.write_bytes((root / 'val/blue/0.png').read_bytes())
-    else:
-        config.write_text(config.read_text().replace('mean=[127.5] * 3', 'mean=[100.0] * 3'))
-    evaluate_checkpoint(config, checkpoint, **options)
-    assert count_encoded[0] == (36 if changed == 'image' else 54)  # only val/ anew, or both
-
-
-def test_a_second_kind_of_feature_is_added_without_redoing_the_first(setting, tmp_path, count_encoded):
-    config, checkpoint, _ = setting
-    options = dict(OPTIONS, seeds=(), cache=tmp_path / 'cache')
-    evaluate_checkpoint(config, checkpoint, features=('avg',), **options)
-    both = evaluate_checkpoint(config, checkpoint, features=('cls', 'avg'), **options)
-    assert count_encoded[0] == 54
-    assert both['rows'] == evaluate_checkpoint(config, checkpoint, features=('cls', 'avg'), **OPTIONS, seeds=())['rows']
 
 
 def test_backbone_without_cls_is_scored_by_its_mean(setting):

@@ -13,6 +13,7 @@ from mimselfsup.evaluation.data import (
     build_eval_loader,
     default_data_root,
     eval_pipeline,
+    listed_images,
     missing_splits,
 )
 
@@ -96,3 +97,40 @@ def test_ranks_share_the_images_and_the_loader_draws_no_global_random_number(tmp
     assert seen[:6] == [0, 3, 6, 9, 12, 15]
     assert sorted(seen) == list(range(18))
     assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1]
+
+
+def paths_of(dataset):
+    return ['/'.join(dataset.get_data_info(i)['img_path'].split('/')[-2:]) for i in range(len(dataset))]
+
+
+def test_a_list_names_training_images_by_class_and_file_or_by_file(tmp_path):
+    root = write_labelled(tmp_path / 'data')
+    for folder in (root / 'train').iterdir():  # as ImageNet's, names say the class
+        for image in folder.iterdir():
+            image.rename(folder / f'{folder.name}_{image.name}')
+    (tmp_path / 'list.txt').write_text('# a comment\nred/red_3.png\n\n blue_0.png\nred/red_1.png\n')
+    train, val = build_eval_datasets(make_config(img_size=16), root, labels=tmp_path / 'list.txt')
+    assert paths_of(train) == ['blue/blue_0.png', 'red/red_1.png', 'red/red_3.png']
+    assert [train.get_data_info(i)['gt_label'] for i in range(3)] == [0, 2, 2]  # green stays a class
+    assert len(val) == 9 and val.metainfo['classes'] == train.metainfo['classes'] == ('blue', 'green', 'red')
+
+
+def test_a_list_that_does_not_fit_is_refused(tmp_path):
+    root = write_labelled(tmp_path / 'data')
+    train = build_eval_datasets(make_config(img_size=16), root)[0]
+    for text, message in (
+        ('red/0.png\nred/77.png\n', "1 of 2 lines name no training image, such as 'red/77.png'"),
+        ('0.png\n', "'0.png' is in several classes; write <class>/<file>"),
+        ('# nothing\n', 'names no image'),
+    ):
+        (tmp_path / 'list.txt').write_text(text)
+        with pytest.raises(ValueError, match=message):
+            listed_images(train, tmp_path / 'list.txt')
+    with pytest.raises(ValueError, match=r'nowhere\.txt: not a readable text list'):
+        listed_images(train, tmp_path / 'nowhere.txt')
+
+
+def test_the_first_of_each_class_are_taken_by_sorted_name(tmp_path):
+    train, val = build_eval_datasets(make_config(img_size=16), write_labelled(tmp_path / 'data'), per_class=2)
+    assert paths_of(train) == [f'{name}/{i}.png' for name in ('blue', 'green', 'red') for i in (0, 1)]
+    assert len(val) == 9

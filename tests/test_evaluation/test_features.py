@@ -5,7 +5,13 @@ from mmengine.config import Config
 from torch import nn
 
 from mimselfsup.evaluation.data import build_eval_datasets, build_eval_loader
-from mimselfsup.evaluation.features import collect_features, encode_features, raw_pixel_features
+from mimselfsup.evaluation.features import (
+    Features,
+    collect_features,
+    encode_features,
+    parse_feature,
+    raw_pixel_features,
+)
 from mimselfsup.models.backbones import Tokens
 
 from .labelled import write_labelled
@@ -24,10 +30,21 @@ class Encoder(nn.Module):
         return Tokens(extra.float(), patches, (2, 2))
 
 
+class DeepEncoder(Encoder):
+    """Block b, counted from the last one, adds 10000 b."""
+
+    def encode_last(self, images, blocks):
+        last = self.encode(images)
+        return [
+            Tokens(last.extra + 10000 * depth, last.patches + 10000 * depth, last.grid)
+            for depth in reversed(range(blocks))
+        ]
+
+
 class Model(nn.Module):
-    def __init__(self, extra):
+    def __init__(self, extra, encoder=Encoder):
         super().__init__()
-        self.backbone = Encoder(extra)
+        self.backbone = encoder(extra)
 
     def data_preprocessor(self, batch, training):
         assert training is False
@@ -49,6 +66,47 @@ def test_cls_without_a_cls_token_proposes_avg():
         encode_features(Model(0), BATCH, ('cls',))
     with pytest.raises(ValueError, match=r'patch.*cls.*avg'):
         encode_features(Model(1), BATCH, ('patch',))
+
+
+def test_names_of_features():
+    assert parse_feature('cls') == (('cls', 1),)
+    assert parse_feature('cls4') == (('cls', 4),)
+    assert parse_feature('cls12+avg') == (('cls', 12), ('avg', 1))
+    for wrong in ('', 'cls0', 'cls+', 'cls avg', 'avg4cls', 'CLS'):
+        with pytest.raises(ValueError, match='must be cls or avg'):
+            parse_feature(wrong)
+
+
+def test_parts_are_concatenated_in_the_order_of_the_name_and_blocks_in_that_of_the_network():
+    found = encode_features(Model(1, DeepEncoder), BATCH, ('cls', 'cls3', 'avg2+cls'))
+    assert found['cls'].tolist() == [[1000.0] * 3] * 2
+    assert found['cls3'][0].tolist() == [21000.0] * 3 + [11000.0] * 3 + [1000.0] * 3
+    assert found['avg2+cls'][1].tolist() == [10001.5] * 3 + [1.5] * 3 + [1000.0] * 3
+    with pytest.raises(ValueError, match='Encoder hands out its last block alone'):
+        encode_features(Model(1), BATCH, ('cls2',))
+
+
+def test_prototype_is_the_teachers_strongest_and_in_need_of_one():
+    class Projector:
+        def __call__(self, features):
+            return features
+
+        def logits(self, vectors):
+            return vectors @ torch.tensor([[1.0, -1, 1, 0]] * 3) + torch.tensor([0.0, 0, 1, 0])
+
+    model = Model(1)
+    model.teacher = nn.Module()
+    model.teacher.projector = Projector()
+    found = encode_features(model, BATCH, ('prototype', 'avg'))
+    assert list(found) == ['prototype', 'avg'] and found['prototype'].tolist() == [[2], [2]]
+    with pytest.raises(ValueError, match='Model has no head of prototypes'):
+        encode_features(Model(1), BATCH, ('prototype',))
+
+
+def test_rows_keep_features_labels_and_paths_together():
+    whole = Features(torch.arange(6.0).view(3, 2), torch.tensor([7, 8, 9]), ['a', 'b', 'c'])
+    some = whole.rows(torch.tensor([2, 0]))
+    assert some.features.tolist() == [[4, 5], [0, 1]] and some.labels.tolist() == [9, 7] and some.paths == ['c', 'a']
 
 
 def test_raw_pixels_are_area_means_and_small_pictures_stay():

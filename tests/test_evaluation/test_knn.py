@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from mimselfsup.evaluation import knn
 from mimselfsup.evaluation.knn import (
     best_k,
     clip_ks,
@@ -78,6 +79,25 @@ def test_of_equal_similarities_the_first_images_win(gallery_chunk):
     assert indices[0].tolist() == [1, 5, 9, 13, 17]
     assert indices[1].tolist() == [0, 4, 8, 12, 16]
     assert indices[2].tolist() == [1, 2, 3, 5, 6]  # similarity 0, and not the -1 of 0, 4, 8, ...
+
+
+@pytest.mark.parametrize('order', ['random', 'by class'])
+def test_a_large_gallery_of_which_few_are_looked_at_gives_the_same_neighbours(monkeypatch, order):
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(32, 8, generator=generator)
+    half = centres.repeat_interleave(128, 0) + 0.5 * torch.randn(4096, 8, generator=generator)
+    gallery = torch.cat([half, half])  # each image again, later
+    if order == 'random':
+        gallery = gallery[torch.randperm(8192, generator=generator)]
+    queries = centres[:20] + 0.5 * torch.randn(20, 8, generator=generator)
+    cosine = torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(gallery).T
+    values, indices = cosine.sort(dim=1, descending=True, stable=True)
+
+    sorted_through, largest = [], knn._largest
+    monkeypatch.setattr(knn, '_largest', lambda *args: sorted_through.append(args) or largest(*args))
+    similarities, found = nearest_neighbours(gallery, queries, 5, query_chunk=20, gallery_chunk=1024)
+    assert torch.equal(found, indices[:, :5]) and torch.equal(similarities, values[:, :5])
+    assert len(sorted_through) < 6  # of 8 chunks
 
 
 def test_negative_similarities_are_sorted_and_returned():

@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mimselfsup.evaluation.linear import fit_logistic, hold_out, linear_probe
+from mimselfsup.evaluation.linear import fit_logistic, hold_out, linear_probe, logistic_regression
 
 
 def blobs(count, width=6, classes=4, noise=1.5, seed=0):
@@ -33,6 +33,34 @@ def test_chunks_do_not_change_the_fit():
     whole = fit_logistic(features, labels, 4, 1e-2)
     parts = fit_logistic(features, labels, 4, 1e-2, chunk=7)
     torch.testing.assert_close(parts.weight, whole.weight, rtol=0, atol=1e-5)
+
+
+def test_without_bias_and_standardisation_it_is_scikit_learns_too():
+    features, labels = blobs(203)
+    features = features / features.norm(dim=1, keepdim=True) * 6**0.5
+    theirs = LogisticRegression(C=1 / (1e-3 * len(labels)), tol=1e-10, max_iter=5000, fit_intercept=False)
+    theirs.fit(features.numpy(), labels.numpy())
+    ours = fit_logistic(features, labels, 4, 1e-3, max_iter=500, standardise=False, with_bias=False)
+    np.testing.assert_allclose(ours.weight.numpy(), theirs.coef_, atol=1e-3)
+    assert ours.bias.abs().max() == 0
+
+
+def test_logistic_regression_has_scikit_learns_lambda_on_features_of_length_one():
+    """The features tell classes apart by their direction, so few that lambda matters."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(7, 12, generator=generator, dtype=torch.float64)
+    labels = torch.arange(364) % 7
+    features = centres[labels] + 1.3 * torch.randn(364, 12, generator=generator, dtype=torch.float64)
+    features *= torch.logspace(-1, 1, 364, dtype=torch.float64)[:, None]  # lengths say nothing
+    found = logistic_regression(features[:64], labels[:64], features[64:], labels[64:], (10.0, 0.1, 0.001))
+    unit = (features / features.norm(dim=1, keepdim=True)).numpy()
+    assert list(found) == [0.001, 0.1, 10.0]
+    for value, accuracy in found.items():
+        theirs = LogisticRegression(C=1 / value, tol=1e-10, max_iter=10000, fit_intercept=False)
+        theirs.fit(unit[:64], labels[:64].numpy())
+        expected = 100 * theirs.score(unit[64:], labels[64:].numpy())
+        assert accuracy['top1'] == pytest.approx(expected, abs=0.4)  # an image of 300
+    assert len({round(accuracy['top1'], 3) for accuracy in found.values()}) == 3
 
 
 def test_a_strong_penalty_leaves_the_class_frequencies():
@@ -86,3 +114,5 @@ def test_errors_name_what_is_wrong():
         hold_out(labels, 1.0, seed=0)
     with pytest.raises(ValueError, match='penalties'):
         linear_probe(features, labels, features, labels, penalties=())
+    with pytest.raises(ValueError, match='lambdas'):
+        logistic_regression(features, labels, features, labels, lambdas=(-1.0,))

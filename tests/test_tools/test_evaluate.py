@@ -70,7 +70,7 @@ def test_options_reach_the_evaluation(call, project, tmp_path):
     ]
     code, _, _ = call('evaluate.py', 'knn', 'C', 'W', *words, '--temperature', '0.5', '--workers', '0')
     report = json.loads((tmp_path / 'a.json').read_text())
-    assert code == 0 and report['temperature'] == 0.5
+    assert code == 0 and report['settings']['temperature'] == 0.5
     assert [(row['model'], row['feature']) for row in report['rows']] == [('pre-trained', 'avg')]
     assert any((tmp_path / 'c').iterdir())
 
@@ -78,7 +78,7 @@ def test_options_reach_the_evaluation(call, project, tmp_path):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (('evaluate.py', 'knnn', 'C', 'W'), "protocol 'knnn': must be one of knn, linear"),
+        (('evaluate.py', 'knnn', 'C', 'W'), "protocol 'knnn': must be one of knn, fewshot, linear"),
         (('evaluate.py', ',', 'C', 'W'), 'no protocol'),
         (('evaluate.py', 'knn', 'nowhere.py', 'W'), 'config nowhere.py does not exist'),
         (('evaluate.py', 'knn', 'C', 'nowhere.pth'), 'checkpoint nowhere.pth: no such file'),

@@ -14,15 +14,15 @@ from mmengine.registry import Registry
 _SCOPE = 'mimselfsup'
 
 
-def _child(name: str, parent: Registry, location: str) -> Registry:
-    return Registry(name, parent=parent, scope=_SCOPE, locations=[f'mimselfsup.{location}'])
+def _child(name: str, parent: Registry, *locations: str) -> Registry:
+    return Registry(name, parent=parent, scope=_SCOPE, locations=[f'mimselfsup.{location}' for location in locations])
 
 
-MODELS = _child('model', root.MODELS, 'models')
+MODELS = _child('model', root.MODELS, 'models', 'transfer.models')
 DATASETS = _child('dataset', root.DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
-HOOKS = _child('hook', root.HOOKS, 'engine')
+HOOKS = _child('hook', root.HOOKS, 'engine', 'transfer.hooks')
 RUNNERS = _child('runner', root.RUNNERS, 'engine')
 OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')

@@ -50,4 +50,4 @@ export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec "$python" -m torch.distributed.run --nnodes="$nnodes" --nproc_per_node="$processes" \
     --max-restarts="$max_restarts" "${rendezvous[@]}" \
-    "$here/tools/train.py" "$config" --launcher pytorch "$@"
+    "$here/tools/${TOOL:-train.py}" "$config" --launcher pytorch "$@"

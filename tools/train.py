@@ -19,6 +19,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='a config file')
     parser.add_argument('--data', metavar='DIR', help='folder of the data (pre-training: of images, any depth)')
     parser.add_argument('--pretrained', metavar='CKPT', help='fill the backbone with the weights in this file')
+    parser.add_argument(
+        '--pretrained-from',
+        choices=('teacher', 'student'),
+        help='which network of a checkpoint of self-distillation (teacher)',
+    )
     parser.add_argument('--work-dir', metavar='DIR', help='default: ./work_dirs/<name of the config>')
     parser.add_argument(
         '--resume',

@@ -6,5 +6,6 @@ from .checkpoint import (
     read_checkpoint,
 )
 from .hooks import *
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .optim import AutocastOptimWrapper, MergedOptimWrapperConstructor
 from .runner import EpochLoop, Runner

@@ -9,7 +9,6 @@ import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
 from .checkpoint import trust_checkpoint
+from .config_nodes import LOADERS, bare, dicts
+from .data_roots import check_data, set_data_root
 from .optim import device_has_bfloat16
 from .runner import init_distributed
 from .validation import check_config, check_option_keys
 
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'mimselfsup.AutocastOptimWrapper')
 
 
@@ -48,8 +48,8 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
 def prepare_config(cfg: Config, args: Namespace, training: bool = True) -> Config:
     """Applies the command line to ``cfg``, checks all of it, and joins the process group if there is one.
 
-    Recognised in ``args``, each may be absent: config, work_dir, launcher, data, pretrained, resume ('auto'
-    or a path), amp, accumulate, trust_checkpoint. Returns ``cfg``, changed.
+    Recognised in ``args``, each may be absent: config, work_dir, launcher, data, pretrained, pretrained_from
+    ('teacher' or 'student'), resume ('auto' or a path), amp, accumulate, trust_checkpoint. Returns ``cfg``, changed.
     """
     option = vars(args).get
     set_work_dir(cfg, option('work_dir'), option('config'))
@@ -59,9 +59,14 @@ def prepare_config(cfg: Config, args: Namespace, training: bool = True) -> Confi
     if option('data'):
         set_data_root(cfg, option('data'))
     if option('pretrained'):
-        set_pretrained(cfg, option('pretrained'), option('trust_checkpoint', False))
+        set_pretrained(cfg, option('pretrained'), option('trust_checkpoint', False), option('pretrained_from'))
+    elif option('pretrained_from'):
+        raise ValueError(
+            f'--pretrained-from {option("pretrained_from")} says which network of --pretrained CKPT is meant'
+        )
     if training:
         check_trains(cfg)
+        make_reproducible(cfg)
         set_resume(cfg, option('resume'), option('trust_checkpoint', False))
     set_precision(cfg, option('amp', False))
     check_config(cfg)
@@ -119,7 +124,7 @@ def set_seed(cfg: Config) -> None:
 
 def mend_known_traps(cfg: Config) -> None:
     """Differences between a config that reads well and one that MMEngine runs."""
-    for name in _LOADERS:
+    for name in LOADERS:
         for loader in _as_list(cfg.get(name)):
             if not loader.get('num_workers'):
                 loader['num_workers'] = 0
@@ -128,40 +133,57 @@ def mend_known_traps(cfg: Config) -> None:
             if isinstance(loader.get('collate_fn'), dict):
                 # `_base_ = 'mmpretrain::...'` stamps this on every typed dict; a function takes no such argument.
                 loader['collate_fn'].pop('_scope_', None)
+    if _counts_iterations(cfg):
+        processor = cfg.setdefault('log_processor', dict(type='LogProcessor'))
+        processor['by_epoch'] = False  # else the log says Epoch(train) [1][...]
+        saving = (cfg.get('default_hooks') or {}).get('checkpoint')
+        if isinstance(saving, dict) and saving.get('by_epoch', True):
+            _log(
+                'default_hooks.checkpoint saves by epoch and train_cfg counts iterations: only the end is saved; set '
+                'by_epoch=False and an interval in iterations'
+            )
 
 
-def set_data_root(cfg: Config, path: str) -> None:
-    """Puts ``path`` wherever the config names the folder of its data.
+def make_reproducible(cfg: Config) -> None:
+    """Makes what a training iteration sees a function of seed and iteration, for mmdet's and mmseg's data too.
 
-    That is every ``data_root`` that is set, of data sets (wrapped ones too), hooks and evaluators, and every
-    file name that begins with one of those.
+    Their samplers keep their order and learn to say in which epoch an index is drawn, by which every sample seeds its
+    augmentations; batches before a resumed iteration are counted, not loaded. Configs with samplers of this project
+    (SeedSample in the pipeline) are as they should be.
     """
-    sections = [*_LOADERS, 'custom_hooks', 'default_hooks', 'val_evaluator', 'test_evaluator']
-    nodes = [node for name in sections for node in _dicts(cfg.get(name))]
-    replaced = {node['data_root'] for node in nodes if isinstance(node.get('data_root'), str)} - {''}
-    for node in nodes:
-        if isinstance(node.get('data_root'), str):
-            node['data_root'] = path
-        for key, value in node.items():
-            old = next((r for r in replaced if isinstance(value, str) and _lies_in(value, r)), None)
-            if old and key != 'data_root':
-                node[key] = os.path.join(path, os.path.relpath(value, old))
-    datasets = [node for node in nodes if 'dataset' in node and isinstance(node['dataset'], dict)]
-    for loader in datasets:
-        dataset = loader['dataset']
-        if _bare(dataset.get('type')) == 'ImageFolder':
-            dataset['data_root'] = path
+    loader = cfg.get('train_dataloader')
+    if not isinstance(loader, dict) or not isinstance(loader.get('sampler'), dict):
+        return
+    ours = dict(DefaultSampler='EpochSampler', InfiniteSampler='EndlessSampler')
+    kind = bare(loader.sampler.get('type'))
+    if kind not in ours or not isinstance(loader.get('dataset'), dict):
+        return
+    loader.sampler.type = f'mimselfsup.{ours[kind]}'
+    if bare(loader.dataset.get('type')) != 'ImageFolder':
+        loader.dataset = dict(type='mimselfsup.SeededDataset', dataset=loader.dataset)
+    if isinstance(loader.get('batch_sampler'), dict):
+        loader.batch_sampler = dict(type='mimselfsup.ResumableBatchSampler', batch_sampler=loader.batch_sampler)
 
 
-def set_pretrained(cfg: Config, path: str, trusted: bool = False) -> None:
-    """The Runner fills ``model.backbone`` from ``path``, and refuses what does not fit."""
+def _counts_iterations(cfg: Config) -> bool:
+    loop = cfg.get('train_cfg')
+    return isinstance(loop, dict) and (
+        bare(loop.get('type')) == 'IterBasedTrainLoop' or loop.get('by_epoch', True) is False
+    )
+
+
+def set_pretrained(cfg: Config, path: str, trusted: bool = False, network: str | None = None) -> None:
+    """The Runner fills ``model.backbone`` from ``path``, and refuses what does not fit.
+
+    ``network``: 'teacher' or 'student' of self-distillation; None is the teacher, where there is one.
+    """
     if '://' not in path and not os.path.isfile(path):
         raise FileNotFoundError(f'--pretrained {path}: no such file')
     if not isinstance(cfg.get('model'), dict) or 'backbone' not in cfg.model:
         raise ValueError('--pretrained fills model.backbone, which this config does not have')
     if trusted:
         trust_checkpoint(path)
-    cfg.pretrained = path
+    cfg.pretrained, cfg.pretrained_from = path, network
     cfg.model.pop('pretrained', None)
 
 
@@ -197,7 +219,7 @@ def set_precision(cfg: Config, amp: bool) -> None:
     if wrapper is None:
         return
     kind = wrapper.get('type', 'OptimWrapper')
-    refused = _bare(kind) == 'AmpOptimWrapper' and not torch.cuda.is_available()
+    refused = bare(kind) == 'AmpOptimWrapper' and not torch.cuda.is_available()
     if not amp and not refused:
         return
     if kind not in _PLAIN_WRAPPERS:
@@ -233,10 +255,10 @@ def set_accumulation(cfg: Config, accumulate: int | None) -> None:
     sampler = loader.get('sampler')
     if count == 1 or not isinstance(sampler, dict) or loader.get('batch_sampler'):
         return
-    if _bare(sampler.get('type')) == 'DefaultSampler':
+    if bare(sampler.get('type')) == 'DefaultSampler':
         sampler.type = 'mimselfsup.EpochSampler'
         _log('train_dataloader.sampler becomes EpochSampler, whose epochs are whole optimizer steps')
-    if _bare(sampler.get('type')) == 'EpochSampler':
+    if bare(sampler.get('type')) == 'EpochSampler':
         sampler.batches_of = loader.batch_size * count
         _log(
             f'each optimizer step sums {count} batches; what is left of an epoch after steps of '
@@ -269,10 +291,10 @@ def scale_learning_rate(cfg: Config) -> None:
     ratio = total / base
     before = wrapper.optimizer.lr
     wrapper.optimizer.lr = before * ratio
-    for scheduler in _dicts(cfg.get('param_scheduler')):
+    for scheduler in dicts(cfg.get('param_scheduler')):
         # A schedule of the weight decay or of the momentum has an eta_min of another unit.
         if 'eta_min' in scheduler and (
-            _bare(scheduler.get('type')).endswith('LR') or scheduler.get('param_name') == 'lr'
+            bare(scheduler.get('type')).endswith('LR') or scheduler.get('param_name') == 'lr'
         ):
             scheduler['eta_min'] = scheduler['eta_min'] * ratio
     rule['enable'] = False  # MMEngine's own would do it again, without the accumulation and the schedulers
@@ -282,47 +304,11 @@ def scale_learning_rate(cfg: Config) -> None:
     )
 
 
-def check_data(cfg: Config) -> None:
-    """Whether the folders that the training, validation and test data are read from exist and hold images."""
-    for name in _LOADERS:
-        for dataset in _dicts(cfg.get(name)):
-            if 'type' not in dataset or 'data_root' not in dataset:
-                continue
-            root = dataset['data_root']
-            where = f'{name}.dataset.data_root'
-            if _bare(dataset['type']) == 'ImageFolder':
-                if not root:
-                    raise ValueError(f'{where} is not set: pass --data DIR, a folder of images or a list of them')
-                from mimselfsup.datasets import check_data_root
-
-                check_data_root(root, dataset.get('split'))
-            elif root and '://' not in root and not os.path.exists(root):
-                raise FileNotFoundError(f'{where}={root} does not exist; --data DIR sets it')
-
-
 # --------------------------------------------------------------------------------------------- helpers
-
-
-def _dicts(node: Any) -> Iterator[dict]:
-    """``node`` and every dict inside it."""
-    if isinstance(node, dict):
-        yield node
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
-    for child in children:
-        yield from _dicts(child)
 
 
 def _as_list(node: Any) -> list[dict]:
     return [item for item in (node if isinstance(node, list | tuple) else [node]) if isinstance(item, dict)]
-
-
-def _bare(kind: str | Callable | None) -> str:
-    """'X' of a type given as 'X', 'scope.X' or a class."""
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip('/') + '/')
 
 
 def _as_options(options: dict) -> str:

@@ -67,12 +67,7 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return
         with _quiet():
             super().add_params(params, module, prefix, **kwargs)
-        merged: dict[tuple, dict] = {}
-        for group in params:
-            settings = {key: value for key, value in group.items() if key != 'params'}
-            key = tuple(sorted((name, repr(value)) for name, value in settings.items()))
-            merged.setdefault(key, {'params': [], **settings})['params'] += group['params']
-        params[:] = merged.values()
+        params[:] = self._merged(params)
         for group in params:
             settings = ', '.join(f'{name}={value:g}' for name, value in group.items() if name != 'params')
             size = sum(parameter.numel() for parameter in group['params'])
@@ -80,6 +75,14 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'parameter group: {len(group["params"])} tensors, {size:,} numbers, {settings or "defaults"}',
                 logger='current',
             )
+
+    def _merged(self, groups: list[dict]) -> list[dict]:
+        merged: dict[tuple, dict] = {}
+        for group in groups:
+            settings = {key: value for key, value in group.items() if key != 'params'}
+            key = tuple(sorted((name, repr(value)) for name, value in settings.items()))
+            merged.setdefault(key, {'params': [], **settings})['params'] += group['params']
+        return list(merged.values())
 
 
 @contextmanager

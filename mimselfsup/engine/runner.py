@@ -1,5 +1,6 @@
 """MMEngine's Runner, so that nothing is lost when a run is killed and no GPU is needed to run it."""
 
+import copy
 import datetime
 import os
 import time
@@ -20,8 +21,9 @@ from mmengine.dist import (
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner import Runner as _Runner
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmengine.utils import apply_to, get_git_hash
 from torch import nn
 from torch.utils.data import DataLoader
@@ -31,10 +33,12 @@ from mimselfsup.registry import RUNNERS
 from .checkpoint import (
     CheckpointError,
     find_resumable,
+    fitting_arguments,
     load_pretrained,
     load_weights,
     plain_message_hub,
     read_anywhere,
+    read_backbone,
     restore_message_hub,
     write_checkpoint,
 )
@@ -92,14 +96,35 @@ class EpochLoop(EpochBasedTrainLoop):
             return self.dataloader
         if done >= len(self.dataloader):  # saved after the last iteration of an epoch, before it was closed
             return ()
-        sampler = self.dataloader.sampler
+        sampler, batches = self.dataloader.sampler, self.dataloader.batch_sampler
         if hasattr(sampler, 'start_at') and self.dataloader.batch_size is not None:
             sampler.start_at(done * self.dataloader.batch_size)
+            return self.dataloader
+        if hasattr(batches, 'start_at'):
+            batches.start_at(done)
             return self.dataloader
         self.runner.logger.info(
             f'{type(sampler).__name__} cannot start within an epoch: {done} batches are loaded and dropped'
         )
         return islice(self.dataloader, done, None)
+
+
+class IterLoop(IterBasedTrainLoop):
+    """MMEngine's loop of iterations that skips what it has consumed without loading it, whatever makes the batches."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator = _SkippingIterator(self.dataloader)
+
+
+class _SkippingIterator(_InfiniteDataloaderIterator):
+    def skip_iter(self, num_iters: int) -> None:
+        batches = self._dataloader.batch_sampler
+        if not hasattr(batches, 'skip_batches'):
+            super().skip_iter(num_iters)
+            return
+        batches.skip_batches(num_iters)
+        self._iterator = None
 
 
 @RUNNERS.register_module()
@@ -116,8 +141,10 @@ class Runner(_Runner):
     - samplers get the seed of the run, the same on all ranks, also with ``diff_rank_seed=True``, where
       MMEngine lets them draw one at random.
 
-    ``cfg.pretrained``: a checkpoint for ``model.backbone``. ``strict_load``: whether ``load_from`` must fill
-    the model entirely, as for a test; otherwise new heads may stay as they are initialised.
+    ``cfg.pretrained``: a checkpoint for ``model.backbone``, of its teacher unless ``cfg.pretrained_from`` is 'student'.
+    What only the checkpoint knows of the backbone, such as how many [CLS] tokens it has, becomes part of the config,
+    here as for ``load_from`` and ``resume``; see :func:`~.checkpoint.fitting_arguments`. ``strict_load``: whether
+    ``load_from`` must fill the model entirely, as for a test; otherwise new heads may stay as they are initialised.
     """
 
     strict_load = False
@@ -135,18 +162,44 @@ class Runner(_Runner):
         super().setup_env(env_cfg)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        model = super().build_model(model)
+        built = super().build_model(model)
+        if isinstance(model, dict):
+            changes = self._changes_of_backbone(built)
+            if changes:
+                model = copy.deepcopy(model)
+                for each in (model, self.cfg.model):
+                    each['backbone'].update(changes)
+                self.logger.info(f'model.backbone becomes that of the checkpoint: {changes}')
+                built = super().build_model(model)
         if self.cfg.get('pretrained'):
             # Already here, so that what does not fit is known before any data loads.
-            self.logger.info(f'{self.cfg.pretrained}: {load_pretrained(model, self.cfg.pretrained)}')
-            model.backbone.is_init = True  # its parent's init_weights passes it by
-        return model
+            self.logger.info(str(self._fill_backbone(built)))
+            built.backbone.is_init = True  # its parent's init_weights passes it by
+        return built
+
+    def _changes_of_backbone(self, model: nn.Module) -> dict[str, Any]:
+        from mimselfsup.models.algorithms.base import BaseAlgorithm  # here the models are loaded anyway
+
+        backbone = getattr(model, 'backbone', None)
+        if not isinstance(self.cfg.get('model', {}).get('backbone'), dict) or not hasattr(backbone, 'layers'):
+            return {}  # only those of transformers are looked at
+        if isinstance(model, BaseAlgorithm):
+            return {}  # a config of pre-training says all by itself
+        path = self.cfg.get('pretrained') or self._load_from or (self._find_resumable() if self._resume else None)
+        if not path:
+            return {}
+        # The whole model of a test or a resumed run has one backbone, under its own name.
+        network = self.cfg.get('pretrained_from') if self.cfg.get('pretrained') else None
+        return fitting_arguments(backbone, read_backbone(path, network).state)
 
     def _init_model_weights(self) -> None:
         super()._init_model_weights()
         if self.cfg.get('pretrained'):
             # Again: an init_cfg of the whole model reaches into the backbone.
-            load_pretrained(self.model.module if is_model_wrapper(self.model) else self.model, self.cfg.pretrained)
+            self._fill_backbone(self.model.module if is_model_wrapper(self.model) else self.model)
+
+    def _fill_backbone(self, model: nn.Module) -> Any:
+        return load_pretrained(model, self.cfg.pretrained, self.cfg.get('pretrained_from'))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.distributed and not is_model_wrapper(model) and get_device() == 'cpu':
@@ -200,6 +253,9 @@ class Runner(_Runner):
             if loop.get('type') in ('EpochBasedTrainLoop', EpochBasedTrainLoop) or loop.get('by_epoch'):
                 loop.pop('by_epoch', None)
                 loop['type'] = EpochLoop
+            elif loop.get('type', 'IterBasedTrainLoop') in ('IterBasedTrainLoop', IterBasedTrainLoop):
+                loop.pop('by_epoch', None)
+                loop['type'] = IterLoop
         loop = super().build_train_loop(loop)
         if not loop.max_iters:
             raise ValueError(

@@ -92,6 +92,78 @@ def adamw_step(
     return wrapper, schedulers, dict(by_epoch=True, max_epochs=epochs)
 
 
+def adamw_layer_decay(
+    epochs: int,
+    warmup_epochs: float,
+    base_lr: float,
+    batch_size: int,
+    layer_decay: float,
+    lr_unit: int = 256,
+    weight_decay: float = 0.05,
+    min_lr: float = 1e-6,
+    warmup_lr: float = 0.0,
+    clip_grad: float | None = None,
+    accumulate: int = 1,
+    custom_keys: dict | None = None,
+) -> tuple[dict, list[dict], dict]:
+    """Fine-tuning: :func:`adamw_cosine` with betas (0.9, 0.999) and rates that shrink by ``layer_decay`` per block.
+
+    ``base_lr`` is per ``lr_unit`` images; ``min_lr`` and ``warmup_lr`` are not: they are the head's at ``batch_size``.
+    A block's rate is the same share of the head's throughout, at the end too, as in MAE's and BEiT's code (SimMIM's has
+    one lowest rate for all). ``custom_keys`` go to ``LayerDecayOptimWrapperConstructor``, which says what does not
+    decay.
+
+    Returns ``optim_wrapper, param_scheduler, train_cfg``.
+    """
+    lr = base_lr * batch_size / lr_unit
+    wrapper, schedulers, train_cfg = adamw_cosine(
+        epochs, warmup_epochs, lr, 1, 1, (0.9, 0.999), weight_decay, None, 0.0, warmup_lr, clip_grad, accumulate
+    )
+    for scheduler in schedulers:
+        if 'eta_min' in scheduler:
+            del scheduler['eta_min']
+            scheduler['eta_min_ratio'] = min_lr / lr
+    wrapper.update(
+        constructor='mimselfsup.LayerDecayOptimWrapperConstructor',
+        paramwise_cfg=dict(layer_decay_rate=layer_decay, custom_keys=custom_keys or {}),
+    )
+    return wrapper, schedulers, train_cfg
+
+
+def sgd_cosine(
+    epochs: int, base_lr: float, batch_size: int, lr_unit: int = 256, momentum: float = 0.9
+) -> tuple[dict, list[dict], dict]:
+    """A linear probe as DINO's: SGD without weight decay, half a cosine to 0 that moves once per epoch.
+
+    The last epoch has the rate lr (1 + cos(pi (epochs - 1) / epochs)) / 2. Returns ``optim_wrapper, param_scheduler,
+    train_cfg``.
+    """
+    optimizer = dict(type='SGD', lr=base_lr * batch_size / lr_unit, momentum=momentum, weight_decay=0.0)
+    cosine = dict(type='CosineAnnealingLR', T_max=epochs, eta_min=0.0, by_epoch=True, begin=0, end=epochs)
+    return dict(type='OptimWrapper', optimizer=optimizer), [cosine], dict(by_epoch=True, max_epochs=epochs)
+
+
+def lars_cosine(
+    epochs: int, warmup_epochs: float, base_lr: float, batch_size: int, lr_unit: int = 256, accumulate: int = 1
+) -> tuple[dict, list[dict], dict]:
+    """A linear probe as MAE's: LARS (trust 0.001, momentum 0.9) without weight decay, half a cosine to 0 per iteration.
+
+    Biases are not adapted: their step is that of SGD. mmpretrain's LARS keeps steps in the momentum where MAE's keeps
+    gradients, so as the rate moves a step still carries some of the rates before it. Returns ``optim_wrapper,
+    param_scheduler, train_cfg``.
+    """
+    wrapper, schedulers, train_cfg = adamw_cosine(
+        epochs, warmup_epochs, base_lr, batch_size, lr_unit, accumulate=accumulate
+    )
+    wrapper.update(
+        optimizer=dict(
+            type='mmpretrain.LARS', lr=wrapper['optimizer']['lr'], momentum=0.9, weight_decay=0.0, eta=0.001
+        ),
+        paramwise_cfg=dict(custom_keys=dict(bias=dict(lars_exclude=True))),
+    )
+    return wrapper, schedulers, train_cfg
+
+
 def _check_lengths(epochs: int, warmup_epochs: float) -> None:
     if not 0 <= warmup_epochs <= epochs:
         raise ValueError(f'warmup_epochs={warmup_epochs}, must lie in [0, {epochs}], the length of the run')

@@ -29,6 +29,7 @@ _TOP_KEYS = _RUNNER_KEYS | {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'pretrained',
+    'pretrained_from',
     'runner_type',
     'sync_bn',
 }
@@ -201,6 +202,11 @@ def _check_one(
     if allowed is not None:
         given = {key: value for key, value in node.items() if key not in {'type', '_scope_', *extra}}
         _refuse_unknown(path, given, set(allowed), getattr(built, '__name__', str(built)))
+
+
+def registered(registry: Registry, kind: str | Callable, scope: str | None = None) -> Callable | None:
+    """What MMEngine would build for this type from ``registry`` in ``scope`` (None: the default scope), or None."""
+    return _find(_in_scope(registry, scope), kind) if isinstance(kind, str) else kind
 
 
 def _in_scope(registry: Registry, scope: str | None) -> Registry:

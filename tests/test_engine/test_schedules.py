@@ -8,7 +8,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from mimselfsup.engine.schedules import adamw_cosine, adamw_step
+from mimselfsup.engine.schedules import adamw_cosine, adamw_layer_decay, adamw_step, lars_cosine, sgd_cosine
+from mimselfsup.models import MaskedViT
 from mimselfsup.registry import HOOKS
 
 from . import test_runner  # noqa: F401, registers StopAt
@@ -184,3 +185,41 @@ def test_a_config_that_uses_it_can_be_written_and_read_again(tmp_path):
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=1.0)
     assert cfg.optim_wrapper.accumulative_counts == 2
+
+
+# ------------------------------------------------------------------------------------ probes and fine-tuning
+
+
+def test_sgd_moves_once_per_epoch_as_dinos_probe_does():
+    recipe = sgd_cosine(8, base_lr=1e-3, batch_size=1024)
+    found = rates(recipe, 8)
+    for epoch in range(8):
+        expected = 4e-3 * 0.5 * (1 + math.cos(math.pi * epoch / 8))
+        assert found[epoch * ITERATIONS : (epoch + 1) * ITERATIONS] == pytest.approx([expected] * ITERATIONS)
+    optimizer = recipe[0]['optimizer']
+    assert (optimizer['momentum'], optimizer['weight_decay'], recipe[2]['max_epochs']) == (0.9, 0, 8)
+
+
+def test_lars_equals_the_published_schedule():
+    found = rates(lars_cosine(20, 4, base_lr=0.1, batch_size=16384), 20)
+    for iteration in (40, 41, 77, 120, 199):
+        assert found[iteration] == pytest.approx(mae_rate(iteration, 20, 4, 6.4, 0), rel=1e-9)
+
+
+def test_every_layer_keeps_its_share_of_the_rate_from_the_first_iteration_to_the_last():
+    arch = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
+    model = nn.Module()
+    model.backbone, model.head = MaskedViT(arch, img_size=8, patch_size=4), nn.Linear(8, 2)
+    recipe = adamw_layer_decay(
+        20, 4, base_lr=5e-4, batch_size=1024, layer_decay=0.5, min_lr=1e-6, warmup_lr=1e-4, clip_grad=5.0, accumulate=2
+    )
+    found = settings(recipe, 20, model)
+    for iteration in (40, 41, 77, 120, 199):
+        head = mae_rate(iteration, 20, 4, 2e-3, 1e-6)
+        expected = sorted({head * 0.5**step for step in range(4)})
+        assert sorted({group['lr'] for group in found[iteration]}) == pytest.approx(expected, rel=1e-9)
+    assert max(group['lr'] for group in found[0]) == pytest.approx(1e-4)
+    assert {group['weight_decay'] for group in found[0]} == {0.05, 0}
+    wrapper = recipe[0]
+    assert wrapper['optimizer']['betas'] == (0.9, 0.999)
+    assert (wrapper['clip_grad'], wrapper['accumulative_counts']) == (dict(max_norm=5.0), 2)

@@ -27,17 +27,21 @@ class MaskedSwin(SwinTransformer):
 
     Args:
         drop_path_rate: 0 by default, as in SimMIM's pre-training (the parent has 0.1).
+        with_mask_token: False for downstream tasks, which have no use for it: distributed training stops at a parameter
+            without a gradient.
         kwargs: the parent's.
     """
 
     gives_attention = True
 
-    def __init__(self, arch: str | dict = 'tiny', *, drop_path_rate: float = 0.0, **kwargs) -> None:
+    def __init__(
+        self, arch: str | dict = 'tiny', *, drop_path_rate: float = 0.0, with_mask_token: bool = True, **kwargs
+    ) -> None:
         super().__init__(arch, drop_path_rate=drop_path_rate, **kwargs)
         self.patch_size = self.patch_embed.projection.kernel_size
         self.out_stride = tuple(side * 2 ** (self.num_layers - 1) for side in self.patch_size)
         self.out_channels = self.num_features[-1]
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims)) if with_mask_token else None
         for stage in self.stages:
             for block in stage.blocks:
                 # The parent builds its own class and lets nobody say which; ours adds methods alone, no state.
@@ -47,7 +51,8 @@ class MaskedSwin(SwinTransformer):
         super().init_weights()
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             return
-        trunc_normal_(self.mask_token, std=0.02)
+        if self.mask_token is not None:
+            trunc_normal_(self.mask_token, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=0.02)
@@ -85,6 +90,8 @@ class MaskedSwin(SwinTransformer):
                     f'MaskedSwin: the mask is {tuple(token_mask.masked.shape)}, expected '
                     f'{tuple(tokens.shape[:2])}: the grid of 4 px patches is {masked_grid}'
                 )
+            if self.mask_token is None:
+                raise ValueError('MaskedSwin: with_mask_token=False leaves nothing to put in place of masked patches')
             tokens = torch.where(token_mask.masked.unsqueeze(-1), self.mask_token.to(tokens.dtype), tokens)
         if self.use_abs_pos_embed:
             tokens = tokens + resize_pos_embed(

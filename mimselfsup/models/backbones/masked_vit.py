@@ -44,6 +44,8 @@ class MaskedViT(VisionTransformer):
             cell off. In ``forward`` too.
         weight_init: 'xavier' (MAE), 'trunc_normal' (0.02; DINO), 'trunc_normal_rescaled' (SimMIM, BEiT: as before,
             and the output projections of block l, from 1, are divided by sqrt(2 l)).
+        norm_taps: ``forward`` applies the final norm to every block of ``out_indices`` and not to the last block alone
+            (iBOT's segmentation).
         kwargs: the parent's.
     """
 
@@ -62,6 +64,7 @@ class MaskedViT(VisionTransformer):
         position: str = 'learned',
         position_resize: str = 'exact',
         weight_init: str = 'trunc_normal',
+        norm_taps: bool = False,
         **kwargs,
     ) -> None:
         for name, value, allowed in (
@@ -87,6 +90,8 @@ class MaskedViT(VisionTransformer):
                 f"MaskedViT: position='shared_relative' has biases for one [CLS] token, not for "
                 f"num_cls_tokens={num_cls_tokens}; use 'learned' or 'sincos'"
             )
+        if norm_taps and not kwargs.get('final_norm', True):
+            raise ValueError('MaskedViT: norm_taps=True applies the final norm; remove final_norm=False')
         self.num_extra_tokens = num_cls_tokens  # the parent makes room for so many, or none, in its position embedding
         super().__init__(arch, **kwargs)
         if num_cls_tokens > 1:
@@ -94,6 +99,7 @@ class MaskedViT(VisionTransformer):
         self.hidden = hidden
         self.position = position
         self.position_resize = position_resize
+        self.norm_taps = norm_taps
         self.gives_attention = self.with_cls_token
         self.weight_init = weight_init
         self.patch_size = self.out_stride = self.patch_embed.projection.kernel_size
@@ -191,23 +197,46 @@ class MaskedViT(VisionTransformer):
         return Tokens(tokens[:, :split], tokens[:, split:], grid, row, proxies)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        if self.rel_pos_bias is None and self.position_resize == 'exact':
+        if self.rel_pos_bias is None and self.position_resize == 'exact' and not self.norm_taps:
             return super().forward(images)
+        tokens, grid = self._enter(images)
+        bias = self._attention_bias(grid)
+        outputs = []
+        for depth, layer in enumerate(self.layers):
+            tokens, _ = run_block(layer, tokens, bias)
+            if depth in self.out_indices:
+                normed = self.final_norm and (self.norm_taps or depth == len(self.layers) - 1)
+                outputs.append(self._format_output(self.ln1(tokens) if normed else tokens, grid))
+        return tuple(outputs)
+
+    def encode_last(self, images: Tensor, blocks: int) -> list[Tokens]:
+        """What each of the last ``blocks`` blocks hands on of whole images, in the order of the network.
+
+        The final norm, if there is one, is applied to each of them, as in DINO's ``get_intermediate_layers``; the last
+        is what :meth:`encode` gives. Raises ValueError for more blocks than there are.
+        """
+        if not 1 <= blocks <= len(self.layers):
+            raise ValueError(f'MaskedViT: the last {blocks} blocks are asked for, it has {len(self.layers)}')
+        self.token_grid(images.shape[-2:])  # refuses what the patches do not tile
+        tokens, grid = self._enter(images)
+        bias = self._attention_bias(grid)
+        split = self.num_extra_tokens
+        found = []
+        for depth, layer in enumerate(self.layers):
+            tokens, _ = run_block(layer, tokens, bias)
+            if depth >= len(self.layers) - blocks:
+                normed = self.ln1(tokens) if self.final_norm else tokens
+                found.append(Tokens(normed[:, :split], normed[:, split:], grid))
+        return found
+
+    def _enter(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """What the first block sees of whole images, (B, E + N, D), and their grid."""
         tokens, grid = self.patch_embed(images)
         if self.with_cls_token:
             tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), tokens], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + self.positions(grid)
-        tokens = self.pre_norm(self.drop_after_pos(tokens))
-        bias = self._attention_bias(grid)
-        outputs = []
-        for depth, layer in enumerate(self.layers):
-            tokens, _ = run_block(layer, tokens, bias)
-            if depth == len(self.layers) - 1 and self.final_norm:
-                tokens = self.ln1(tokens)
-            if depth in self.out_indices:
-                outputs.append(self._format_output(tokens, grid))
-        return tuple(outputs)
+        return self.pre_norm(self.drop_after_pos(tokens)), grid
 
     def _entering(self, token_mask: TokenMask):
         """The subset of patches that enters the first block, or None where all do."""
@@ -282,18 +311,21 @@ def _trunc_normal(weight: Tensor) -> None:
     trunc_normal_(weight, std=0.02)
 
 
-def relative_bias(module: RelativePositionBias, grid: tuple[int, int]) -> Tensor:
-    """(heads, E + N, E + N) for any grid; the table of another grid is resized (bicubic), its [CLS] rows kept."""
-    if tuple(grid) == tuple(module.window_size):
-        return module()
-    table = module.relative_position_bias_table  # (distances + 3 or 0, heads)
-    rows, columns = (2 * side - 1 for side in module.window_size)
-    distances = table[: rows * columns].T.reshape(1, -1, rows, columns).float()
-    size = [2 * side - 1 for side in grid]
-    distances = F.interpolate(distances, size=size, mode='bicubic', align_corners=False)
-    entries = torch.cat([distances.flatten(2)[0].T.to(table.dtype), table[rows * columns :]])
-    with_cls = len(table) > rows * columns
-    index = RelativePositionBias(grid, 1, with_cls).relative_position_index.to(table.device)
+def relative_bias(module: nn.Module, grid: tuple[int, int]) -> Tensor:
+    """(heads, E + N, E + N) for any grid; the table of another grid is resized (bicubic), its [CLS] rows kept.
+
+    ``module``: of mmpretrain, what holds a table, its index and their ``window_size``.
+    """
+    entries, index = module.relative_position_bias_table, module.relative_position_index
+    if tuple(grid) != tuple(module.window_size):
+        rows, columns = (2 * side - 1 for side in module.window_size)
+        table = entries  # (distances + 3 or 0, heads)
+        distances = table[: rows * columns].T.reshape(1, -1, rows, columns).float()
+        size = [2 * side - 1 for side in grid]
+        distances = F.interpolate(distances, size=size, mode='bicubic', align_corners=False)
+        entries = torch.cat([distances.flatten(2)[0].T.to(table.dtype), table[rows * columns :]])
+        with_cls = len(table) > rows * columns
+        index = RelativePositionBias(grid, 1, with_cls).relative_position_index.to(table.device)
     return entries[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
 
 

@@ -202,3 +202,14 @@ def test_asking_for_attention_changes_no_token_and_costs_no_gradient(model):
         half = model.encode(images, mask, cls_attention=True)
     assert half.cls_attention.dtype == torch.float32
     torch.testing.assert_close(half.cls_attention, asked.cls_attention, atol=3e-5, rtol=0.03)
+
+
+def test_downstream_it_has_no_mask_token_and_takes_no_mask():
+    arch = dict(embed_dims=8, depths=[1], num_heads=[1])
+    model = MaskedSwin(arch, img_size=28, out_indices=(0,), with_mask_token=False)
+    model.init_weights()
+    assert 'mask_token' not in model.state_dict()
+    images = torch.randn(1, 3, 28, 28)
+    assert model.encode(images).patches.shape == (1, 49, 8)
+    with pytest.raises(ValueError, match='with_mask_token=False'):
+        model.encode(images, TokenMask(torch.zeros(1, 49, dtype=torch.bool)))

@@ -63,6 +63,8 @@ base = [
     'onedl-mmpretrain>=1.3.6,<1.4',
     'numpy>=1.26',
     'pillow>=10',
+    'scikit-learn>=1.5',
+    'scipy>=1.11',
     'safetensors>=0.4',
     'matplotlib>=3.8',
     'tensorboard>=2.16',
@@ -81,9 +83,7 @@ test = [
     'ruff>=0.9',
     'setuptools>=77',
     'timm>=1.0',
-    'scikit-learn>=1.5',
     'scikit-image>=0.24',
-    'scipy>=1.11',
 ]
 trackers = dict(wandb=['wandb>=0.19'], mlflow=['mlflow>=2.20'])
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mimselfsup.evaluation.data import build_eval_loader, eval_pipeline
-from mimselfsup.evaluation.features import FEATURES, Features, collect_features, encode_features
+from mimselfsup.evaluation.features import Features, collect_features, encode_features, parse_feature
 from mimselfsup.interchange import convert
 from mimselfsup.interchange.convert import IMAGENET_MEAN, IMAGENET_STD
 from mimselfsup.registry import DATASETS
@@ -33,9 +33,9 @@ class FeatureExtractor:
     Args:
         model: a checkpoint of any family that :func:`mimselfsup.apis.load` reads, or a backbone, from there or
             of a ``load_model``.
-        feature: 'cls', the [CLS] token, or 'avg', the mean of the patch tokens; by default the first of them that the
-            backbone has. After the final norm; 'avg' after the norm of the mean where the backbone has one (as after
-            fine-tuning).
+        feature: 'cls', the [CLS] token, or 'avg', the mean of the patch tokens, by default the first of them that the
+            backbone has; or 'cls4', 'cls+avg', ... as ``mimselfsup.evaluation.features.parse_feature`` says. After the
+            final norm; 'avg' after the norm of the mean where the backbone has one (as after fine-tuning).
         image_size: side in pixels; by default the backbone's.
         mean, std: of RGB pixels, 0 to 255; by default the checkpoint's, ImageNet's where nothing says so.
         device: the backbone is moved there.
@@ -72,8 +72,7 @@ class FeatureExtractor:
             image_size = image_size or found.config.get('img_size')
         if feature is None:
             feature = 'cls' if getattr(backbone, 'with_cls_token', False) else 'avg'
-        if feature not in FEATURES:
-            raise ValueError(f'FeatureExtractor: feature={feature!r}, must be one of {", ".join(FEATURES)}')
+        parse_feature(feature)
         size = image_size or getattr(backbone, 'img_size', 224)
         self.feature, self.batch_size, self.workers, self.progress = feature, batch_size, workers, progress
         self.device = to_device(device)

@@ -113,7 +113,7 @@ def test_mistakes_are_named(tmp_path, project):
         extractor.of_files([])
     with pytest.raises(ValueError, match='no such file'):
         extractor.of_files([tmp_path / 'absent.png'])
-    with pytest.raises(ValueError, match="feature='mean', must be one of cls, avg"):
+    with pytest.raises(ValueError, match="feature='mean', must be cls or avg"):
         FeatureExtractor(project['checkpoint'], 'mean')
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='device cuda: not available here'):

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .backgrounds import GivenBackground
 from .compose import compose_scene
 from .retrieval import relit, write_jpeg
 from .source import Source
@@ -61,22 +62,10 @@ def write_copydays(root: Path, source: Source) -> None:
             write_jpeg(root / folder / f'{number:06d}.jpg', picture, QUALITY)
 
 
-class _Given:
-    """The background that is there already."""
-
-    description: dict = {}  # noqa: RUF012
-
-    def __init__(self, background: np.ndarray) -> None:
-        self.background = background
-
-    def draw(self, split: str, size: int, rng: np.random.Generator) -> np.ndarray:
-        return self.background
-
-
 def _picture(source: Source, index: int, side: int, background: np.ndarray, split: str = 'val') -> np.ndarray:
     """RGB uint8, 4:3: the middle of a scene of two to four objects."""
     seed = int(np.random.SeedSequence([source.seed, _STREAM]).generate_state(1)[0])
-    image = compose_scene(source.objects, _Given(background), split, index, side, (2, 4), seed).image
+    image = compose_scene(source.objects, GivenBackground(background), split, index, side, (2, 4), seed).image
     return image[side // 8 : side // 8 + round(0.75 * side)]
 
 

@@ -15,7 +15,7 @@ from mimselfsup.evaluation.data import (
     default_data_root,
     missing_splits,
 )
-from mimselfsup.evaluation.features import FEATURES, Features, collect_features, encode_features
+from mimselfsup.evaluation.features import Features, collect_features, encode_features, parse_feature
 from mimselfsup.evaluation.knn import DEFAULT_TEMPERATURE, clip_ks, knn_accuracy, nearest_neighbours
 from mimselfsup.registry import HOOKS
 
@@ -35,7 +35,7 @@ class KNNHook(Hook):
     backend as ``knn/top1_k<k>`` and ``knn/top5_k<k>``, in percent.
 
     Args:
-        feature: 'avg', the mean of the patch tokens, or 'cls'.
+        feature: 'avg', the mean of the patch tokens, 'cls', or another name that ``parse_feature`` knows.
         batch_size: per rank.
         workers: loader processes per rank.
     """
@@ -54,8 +54,7 @@ class KNNHook(Hook):
     ) -> None:
         if interval < 1:
             raise ValueError(f'KNNHook: interval={interval}, must be at least 1; it counts epochs')
-        if feature not in FEATURES:
-            raise ValueError(f'KNNHook: feature={feature!r}, must be one of {FEATURES}')
+        parse_feature(feature)
         self.interval = interval
         self.data_root = data_root
         self.feature = feature

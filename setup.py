@@ -67,6 +67,8 @@ base = [
     'scipy>=1.11',
     'safetensors>=0.4',
     'matplotlib>=3.8',
+    'jinja2>=3.1',
+    'markupsafe>=2.1',
     'tensorboard>=2.16',
     'tqdm>=4.66',
 ]

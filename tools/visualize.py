@@ -5,6 +5,7 @@
     python tools/visualize.py attention      CONFIG CKPT [--queries ROW,COLUMN ...]
     python tools/visualize.py proxies        CONFIG CKPT
     python tools/visualize.py distance       CONFIG CKPT [CKPT ...] [CONFIG CKPT ...]
+    python tools/visualize.py predictions    CONFIG CKPT [--more NAME CONFIG CKPT ...] --data DIR
     python tools/visualize.py curves         WORK_DIR [WORK_DIR ...]
 
 A strategy is a config file (its model.masking is drawn) or a masking in Python, such as
@@ -63,6 +64,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     distance = _add_kind(kinds, 'distance', number=64)
     distance.add_argument('runs', nargs='+', metavar='CONFIG CKPT', help='configs (.py), behind each its checkpoints')
     distance.add_argument('--labels', nargs='+', help='names of the checkpoints')
+    predictions = kinds.add_parser('predictions', help="of fine-tuned detectors (mmdet's) and segmentors (mmseg's)")
+    predictions.add_argument('config')
+    predictions.add_argument('checkpoint')
+    predictions.add_argument('--name', help='of the first (prediction, or that of its folder)')
+    predictions.add_argument(
+        '--more', nargs=3, action='append', default=[], metavar=('NAME', 'CONFIG', 'CKPT'), help='another column'
+    )
+    predictions.add_argument('--data', metavar='DIR', help="default: the config's data")
+    predictions.add_argument('--num', type=int, default=6, help='pictures drawn from the validation data (6)')
+    predictions.add_argument('--seed', type=int, default=0, help='of the drawn pictures')
+    predictions.add_argument('--score', type=float, default=0.3, help='objects below it are not drawn (0.3)')
+    predictions.add_argument('--out', type=Path, default=Path('predictions.png'), help='.png, .pdf or .svg')
+    predictions.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    predictions.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='K=V')
+    predictions.add_argument('--trust-checkpoint', action='store_true')
     curves = kinds.add_parser('curves')
     curves.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     curves.add_argument('--out', type=Path, default=Path('curves.png'), help='.png, .pdf or .svg')
@@ -98,6 +114,14 @@ def draw(args: argparse.Namespace):
             label: read_scalars(path) for label, path in zip(run_labels(args.work_dirs), args.work_dirs, strict=True)
         }
         return curves_figure(runs, args.smoothing)
+    if args.kind == 'predictions':
+        from mimselfsup.apis.predictions import FineTuned, draw_predictions  # mmdet and mmseg take seconds
+
+        name = args.name or (Path(args.checkpoint).resolve().parent.name if args.more else 'prediction')
+        runs = [FineTuned(name, args.config, args.checkpoint), *(FineTuned(*each) for each in args.more)]
+        for run in runs if args.trust_checkpoint else ():
+            trust_checkpoint(run.checkpoint)
+        return draw_predictions(runs, args.data, args.num, args.seed, args.score, args.device, args.cfg_options)
     if args.kind == 'distance':
         runs = read_runs(args.runs)
         if args.trust_checkpoint:
@@ -131,8 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
         expected = isinstance(error, OSError) or is_user_error(error, before_training=True)
         if os.environ.get('MIMSELFSUP_DEBUG') == '1' or not expected:
             raise
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
+        message = str(error.args[0] if isinstance(error, KeyError) else error)
+        tree = isinstance(error, FileNotFoundError) and '\n' in message  # of the data that is expected
+        print(f'error: {message if tree else " ".join(message.split())}', file=sys.stderr)
         return 2
     return 0
 

@@ -1,5 +1,6 @@
 from .attention import evaluate_attention, format_attention_table
 from .attention_distance import evaluate_attention_distance
+from .card import CardModel, make_card
 from .catalogue import ModelEntry, list_models
 from .copy_detection import evaluate_copy_detection
 from .evaluate import evaluate_checkpoint, format_table
@@ -11,6 +12,7 @@ from .retrieval import evaluate_retrieval
 from .video_segmentation import evaluate_video_segmentation
 
 __all__ = [
+    'CardModel',
     'FeatureExtractor',
     'ModelEntry',
     'evaluate_attention',
@@ -26,4 +28,5 @@ __all__ = [
     'load',
     'load_config',
     'load_model',
+    'make_card',
 ]

@@ -126,4 +126,5 @@ PROTOCOL = Protocol(
     tables=attention_tables,
     add_options=_add_options,
     layout=LAYOUT,
+    reads=(('val', 'masks/val'), ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation/val.txt')),
 )

@@ -141,4 +141,5 @@ PROTOCOL = Protocol(
     tables=distance_tables,
     add_options=_add_options,
     layout='val/*, images at any depth',
+    reads=(('val',),),
 )

@@ -153,5 +153,6 @@ PROTOCOL = Protocol(
     tables=backgrounds_tables,
     add_options=add_backgrounds_options,
     layout=LAYOUT,
+    reads=(('original/train',),),
     subfolder='backgrounds',
 )

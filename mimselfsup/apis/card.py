@@ -37,7 +37,7 @@ from .protocol import Table
 from .protocols import PROTOCOLS, check_names, read_entries
 
 PRETRAINED = 'pre-trained'  # what protocols call the row of the checkpoint
-NO_MODELS = (PRETRAINED, 'random init', 'raw pixels', 'whole picture', 'even attention')  # the names of other rows
+NO_MODELS = (PRETRAINED, 'random init', 'raw pixels', 'whole picture', 'even attention', 'first mask')  # other rows
 OWN_BASELINES = ('masked',)  # where random weights see what the checkpoint has chosen
 NOT_IN_KEY = ('cache', 'progress')  # options that change no number
 HEADLINES: dict[str, str | None] = {  # the column for the table at the top, where it is not the first with numbers
@@ -322,7 +322,8 @@ def _side_by_side(
         for row in own:
             found.setdefault(json.dumps(row, sort_keys=True), []).append(name)
     owners = {}
-    for text, names in found.items():
+    kinds = list(dict.fromkeys(json.loads(text)['model'] for text in found))
+    for text, names in sorted(found.items(), key=lambda item: kinds.index(json.loads(item[0])['model'])):
         row = json.loads(text)
         if len(names) < len(baselines):
             row['model'] += f' of {", ".join(names)}'

@@ -23,7 +23,7 @@ READINGS: dict[str, str] = {
     'retrieval': 'Whether other pictures of the same thing come first, among many that look alike. Mean average '
     'precision, higher is better; Hard leaves out the easy positives. Small sets have a high chance level: see below '
     'the table.',
-    'copy_detection': 'Whether distorted copies find their original. Mean average precision, higher is better. Raw '
+    'copy-detection': 'Whether distorted copies find their original. Mean average precision, higher is better. Raw '
     'pixels do well on mild compression and fail on crops, features should do the opposite.',
     'video-segmentation': 'Whether patch features follow an object from frame to frame, without training: J is the '
     'overlap of regions, F that of outlines, J&F their mean. Higher is better. Resolution is that of the patches, so '

@@ -104,4 +104,5 @@ PROTOCOL = Protocol(
     tables=clustering_tables,
     add_options=add_clustering_options,
     layout='val/<class>/*',
+    reads=(('val',),),
 )

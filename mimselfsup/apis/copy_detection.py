@@ -176,11 +176,12 @@ def _options(group: argparse._ArgumentGroup) -> None:
 
 
 PROTOCOL = Protocol(
-    name='copy_detection',
+    name='copy-detection',
     summary='copy detection on Copydays: mAP of strongly distorted copies',
     run=evaluate_copy_detection,
     tables=copy_detection_tables,
     add_options=_options,
     layout=LAYOUT,
+    reads=(('original', 'strong'),),
     subfolder=SUBFOLDER,
 )

@@ -83,4 +83,5 @@ PROTOCOL = Protocol(
     tables=fewshot_tables,
     add_options=add_fewshot_options,
     layout=LABELLED,
+    reads=(('train', 'val'),),
 )

@@ -334,6 +334,11 @@ def data_note(data: Mapping[str, Any]) -> str:
     )
 
 
+def labels_note(report: Mapping[str, Any]) -> list[str]:
+    labels = report['settings']['labels']
+    return [f'learned from: {labels}'] if labels else []
+
+
 def add_feature_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--feature',

@@ -29,6 +29,7 @@ from .frozen import (
     feature_table,
     labelled_features,
     labelled_report,
+    labels_note,
 )
 from .protocol import Protocol, Table, cell
 
@@ -83,8 +84,7 @@ def knn_columns(report: Mapping[str, Any]) -> dict[str, Column]:
 def knn_tables(report: Mapping[str, Any]) -> list[Table]:
     settings = report['settings']
     note = f'accuracy in %, top-1 unless stated; temperature {settings["temperature"]}; +- over seeds'
-    notes = [note, *([f'learned from: {settings["labels"]}'] if settings['labels'] else [])]
-    return [feature_table('k-NN of frozen features', report, knn_columns(report), notes)]
+    return [feature_table('k-NN of frozen features', report, knn_columns(report), [note, *labels_note(report)])]
 
 
 def add_knn_options(group: argparse._ArgumentGroup) -> None:
@@ -101,4 +101,5 @@ PROTOCOL = Protocol(
     tables=knn_tables,
     add_options=add_knn_options,
     layout=LABELLED,
+    reads=(('train', 'val'),),
 )

@@ -22,6 +22,7 @@ from .frozen import (
     feature_table,
     labelled_features,
     labelled_report,
+    labels_note,
 )
 from .protocol import Protocol, Table, cell
 
@@ -99,11 +100,6 @@ def logreg_tables(report: Mapping[str, Any]) -> list[Table]:
     return [feature_table('Logistic regression on frozen features', report, columns, notes)]
 
 
-def labels_note(report: Mapping[str, Any]) -> list[str]:
-    labels = report['settings']['labels']
-    return [f'learned from: {labels}'] if labels else []
-
-
 def add_linear_options(group: argparse._ArgumentGroup) -> None:
     add_labels_option(group)
     add_feature_options(group)
@@ -121,6 +117,7 @@ PROTOCOL = Protocol(
     tables=linear_tables,
     add_options=add_linear_options,
     layout=LABELLED,
+    reads=(('train', 'val'),),
 )
 LOGREG = Protocol(
     name='logreg',
@@ -129,4 +126,5 @@ LOGREG = Protocol(
     tables=logreg_tables,
     add_options=add_logreg_options,
     layout=LABELLED,
+    reads=(('train', 'val'),),
 )

@@ -20,8 +20,8 @@ from .frozen import (
     feature_table,
     labelled_features,
     labelled_report,
+    labels_note,
 )
-from .linear import labels_note
 from .protocol import Protocol, Table, cell
 
 
@@ -113,4 +113,5 @@ PROTOCOL = Protocol(
     tables=linear_scan_tables,
     add_options=add_linear_scan_options,
     layout=LABELLED,
+    reads=(('train', 'val'),),
 )

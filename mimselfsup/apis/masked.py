@@ -156,4 +156,5 @@ PROTOCOL = Protocol(
     tables=masked_tables,
     add_options=add_masked_options,
     layout=LABELLED,
+    reads=(('train', 'val'),),
 )

@@ -48,7 +48,9 @@ class Protocol:
     run: Callable[..., dict[str, Any]]
     tables: Callable[[Mapping[str, Any]], list[Table]]
     add_options: Callable[[argparse._ArgumentGroup], None] = lambda group: None
-    layout: str = ''  # the folders it reads below its root
+    layout: str = ''  # what lies below its root, for people
+    # What of that it cannot do without, as globs: one of these lists, all of it. Says too whether a folder is its data.
+    reads: tuple[tuple[str, ...], ...] = ()
     subfolder: str = ''  # where tools/make_scenes.py puts that root below a world's, if it is not the world's own
 
 

@@ -1,6 +1,5 @@
 """All frozen-feature protocols: what ``tools/evaluate.py`` and the model card can be asked for."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,40 +44,21 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def layout_alternatives(protocol: Protocol) -> list[list[str]]:
-    """The fixed beginnings of what its layout, a line for people, demands.
-
-    'train/<class>/*, val/<class>/*' -> [['train', 'val']]; 'either a/* or b/*, c.txt' -> [['a'], ['b', 'c.txt']]. What
-    follows 'if wanted' or 'such as' is no demand; a path that begins with <a name> gives nothing.
-    """
-    demanded = re.split(r'\b(?:if wanted|such as)\b', protocol.layout)[0]
-    alternatives = []
-    for text in re.split(r'\bor\b', demanded):
-        entries = []
-        for path in re.findall(r'[^\s,;:]*[/.][^\s,;:]*', text):
-            fixed = re.match(r'(?:[^/<>*{}]+(?:/|$))*', path)[0].rstrip('/')
-            if fixed:
-                entries.append(fixed)
-        if entries:
-            alternatives.append(list(dict.fromkeys(entries)))
-    return alternatives
-
-
 def has_data(protocol: Protocol, root: str | Path) -> bool:
-    """Whether ``root``, as :func:`usual_root` gives it, looks like the protocol's, as far as names of folders tell."""
+    """Whether ``root``, as :func:`usual_root` gives it, looks like the protocol's, as far as names tell."""
     root = Path(root)
     if not root.is_dir():
         return False
     if protocol.subfolder and root.name == Path(protocol.subfolder).name:
         return True
-    return any(all((root / entry).exists() for entry in entries) for entries in layout_alternatives(protocol))
+    return any(all(any(root.glob(entry)) for entry in entries) for entries in protocol.reads)
 
 
 def read_entries(protocol: Protocol, root: str | Path) -> list[str]:
     """What of ``root`` the protocol may read: '' for all, where the folder is its own."""
     if protocol.subfolder:
         return ['']
-    found = [entry for entries in layout_alternatives(protocol) for entry in entries if (Path(root) / entry).exists()]
+    found = [entry for entries in protocol.reads for entry in entries if any(Path(root).glob(entry))]
     return list(dict.fromkeys(found)) or ['']
 
 

@@ -232,5 +232,6 @@ PROTOCOL = Protocol(
     tables=retrieval_tables,
     add_options=_options,
     layout=LAYOUT,
+    reads=(('gnd_*.pkl',), ('*/gnd_*.pkl',)),
     subfolder=SUBFOLDER,
 )

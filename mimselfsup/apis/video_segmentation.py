@@ -316,5 +316,6 @@ PROTOCOL = Protocol(
     tables=video_tables,
     add_options=_add_options,
     layout=LAYOUT,
+    reads=(('JPEGImages/480p', 'Annotations/480p', 'ImageSets/2017/val.txt'),),
     subfolder='davis',
 )

@@ -20,7 +20,7 @@ NUMBER = re.compile(r'(-?\d+(?:\.\d+)?)(?: \+- (\d+(?:\.\d+)?))?')
 NUMBERED = re.compile(r'([^\d]*?)(\d+(?:\.\d+)?)([^\d]*)')  # a column that is one of many: 'k-NN 20', '5 shots'
 LEAST_OF_A_CURVE = 4  # such columns; fewer are bars
 MOST_PANELS = 4  # of bars; the table above has the others
-NARROW = 7  # columns of a table that leave room for a chart beside it
+NARROW, SHORT = 7, 24  # columns, and letters of a name, of a table that leaves room for a chart beside it
 THUMBNAIL = 96  # pixels
 JPEG_QUALITY = 85
 
@@ -103,16 +103,18 @@ def _section(name: str, entry: Mapping[str, Any], names: Sequence[str]) -> dict[
         ]
         charts, keys = _charts(table['title'], lines, names, entry['chance'])
         notes = [_text(note) for note in table['notes']]
-        beside = len(charts) == 1 and len(table['header']) <= NARROW
+        narrow = len(table['header']) <= NARROW and max(len(row[0]) for row in table['rows']) <= SHORT
+        beside = len(charts) == 1 and narrow
         drawn = dict(charts=charts, legend=keys, beside=beside)
         tables.append(dict(table, notes=notes, marked=marked, worded=lines.worded, **drawn))
     return dict(entry, name=name, tables=tables)
 
 
 def _looks(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[tuple[str, str]]:
-    """Classes of style: a colour for each checkpoint and greys for baselines; and which row of the model it is."""
+    """Classes of style: a colour for each checkpoint, a grey for each kind of baseline, dashed for a second of that
+    kind; and which row of the model it is."""
     seen: dict[str, int] = {}
-    greys: dict[str, int] = {}
+    kinds: dict[str, list[str]] = {}
     looks = []
     for row in rows:
         who = owner_of(row[0], names)
@@ -120,7 +122,10 @@ def _looks(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[tuple[st
         if who in names:
             colour = f'c{names.index(who) % len(COLOURS)}'
         else:
-            colour = f'b{greys.setdefault(who.split(" of ")[0], len(greys)) % 3}'
+            kind = kinds.setdefault(who.split(' of ')[0], [])
+            if who not in kind:
+                kind.append(who)
+            colour = f'b{list(kinds.values()).index(kind) % 3} d{kind.index(who) % 4}'
         looks.append((colour, f'v{variant % 4}'))
     return looks
 

@@ -65,10 +65,15 @@ svg text{font-size:12px;fill:var(--soft)}
 svg .grid{stroke:var(--line);stroke-width:1}
 svg line.mark{stroke:#111;stroke-width:1.2;stroke-dasharray:2 3}
 .line{fill:none;stroke:var(--c);stroke-width:2}
+.line.d1{stroke-dasharray:6 4}
+.line.d2{stroke-dasharray:2 3}
+.line.d3{stroke-dasharray:9 3 2 3}
 .dot{fill:var(--c)}
 .band{fill:var(--c);opacity:.16}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:.8rem;max-width:none}
 .key i{display:inline-block;width:20px;height:0;border-top:3px solid var(--c);margin-right:6px;vertical-align:middle}
+.key.d1 i{border-top-style:dashed}
+.key.d2 i,.key.d3 i{border-top-style:dotted}
 .key.chance i{border-top:2px dotted #111}
 .queries{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:26px 40px;margin-top:14px}
 .query{min-width:0;break-inside:avoid}
@@ -107,6 +112,13 @@ th,td{padding:3px 8px 3px 0}
 tr,figure,.bars,.query{break-inside:avoid}
 h2,h3{break-after:avoid}
 section{margin-top:14px;padding-top:14px}
+.charts,.queries,.beside{grid-template-columns:1fr 1fr;gap:12px 20px}
+.bar{grid-template-columns:minmax(0,9em) 1fr 6em;font-size:7pt}
+.row{grid-template-columns:6em 1fr;padding:2px 0;font-size:7pt}
+.found{grid-template-columns:repeat(5,minmax(0,44px));gap:3px}
+.found li{font-size:5.5pt}
+.query h3 img{width:44px;height:44px}
+.maps img{width:84px}
 }
 """
 

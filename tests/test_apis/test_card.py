@@ -1,6 +1,5 @@
 """The card of protocols whose numbers are known, and what of it is measured again."""
 
-import argparse
 import json
 import os
 from dataclasses import replace
@@ -17,7 +16,6 @@ from mimselfsup.apis.protocol import Protocol, Table, cell
 from mimselfsup.apis.protocols import (
     PROTOCOLS,
     has_data,
-    layout_alternatives,
     read_roots,
     usual_protocols,
     usual_root,
@@ -56,8 +54,9 @@ class Counted:
 @pytest.fixture
 def counted(monkeypatch):
     protocol = Counted()
-    layout = 'train/<class>/*, val/<class>/*'
-    known = Protocol('counted', 'known', protocol.run, protocol.tables, layout=layout)
+    known = Protocol(
+        'counted', 'known', protocol.run, protocol.tables, layout='train/<class>/*', reads=(('train', 'val'),)
+    )
     monkeypatch.setitem(module.PROTOCOLS, 'counted', known)
     monkeypatch.setattr(module, 'code_hash', lambda: 'code')
     return protocol
@@ -112,8 +111,8 @@ def test_baselines_are_measured_once_per_model(counted, make, models):
     width = load_model(models[0].config).backbone.arch_settings['embed_dims']
     assert rows[3:] == [
         ['random init of a, b', f'{width}.0 +- 0.5'],
-        ['raw pixels', '3.0'],
         ['random init of c', '32.0 +- 0.5'],
+        ['raw pixels', '3.0'],
     ]
     summary = card['summary'][0]
     assert summary['column'] == 'score' and summary['values']['b'] == '25.0'
@@ -250,19 +249,6 @@ def test_every_protocol_says_how_it_is_read():
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
 
 
-def test_layouts_are_understood():
-    def of(layout):
-        return layout_alternatives(Protocol('x', '', argparse, argparse, layout=layout))
-
-    assert of('train/<class>/*, val/<class>/*') == [['train', 'val']]
-    assert of('either val/<class>/* and masks/val/*.png, or V: J/*.jpg, I/S/val.txt') == [
-        ['val', 'masks/val'],
-        ['J', 'I/S/val.txt'],
-    ]
-    assert of('original/*.jpg, and if wanted crops/<percent>/*.jpg') == [['original']]
-    assert of('<set>/jpg/*.jpg, such as a/jpg') == []
-
-
 def test_protocols_are_found_by_their_folders(tmp_path):
     for folder in ('train/cat', 'val/cat', 'davis', 'elsewhere'):
         (tmp_path / folder).mkdir(parents=True)
@@ -277,6 +263,9 @@ def test_protocols_are_found_by_their_folders(tmp_path):
         and usual_root(video, tmp_path / 'davis') == tmp_path / 'davis'
     )
     assert not has_data(video, tmp_path / 'elsewhere')
+    (tmp_path / 'roxford5k').mkdir()
+    (tmp_path / 'roxford5k/gnd_roxford5k.pkl').touch()
+    assert 'retrieval' in usual_protocols(tmp_path)
     own = [f'retrieval={tmp_path}/elsewhere']
     assert 'retrieval' in usual_protocols(tmp_path, own)
     roots = read_roots(tmp_path, own, ['knn', 'retrieval', 'video-segmentation'])

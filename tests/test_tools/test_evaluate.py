@@ -1,7 +1,9 @@
 """tools/evaluate.py and tools/visualize.py as a user types them, in this process."""
 
 import json
+import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -75,11 +77,88 @@ def test_options_reach_the_evaluation(call, project, tmp_path):
     assert any((tmp_path / 'c').iterdir())
 
 
+def test_other_protocols_stand_under_their_names(call, project, tmp_path):
+    out = tmp_path / 'a.json'
+    words = [
+        'knn,attention-distance',
+        '--no-baselines',
+        '--workers',
+        '0',
+        '--num-images',
+        '2',
+        'C',
+        'W',
+        '--out',
+        str(out),
+    ]
+    code, said, _ = call('evaluate.py', *words, '--feature', 'avg')  # options may stand before or behind
+    report = json.loads(out.read_text())
+    assert code == 0 and report['attention-distance']['settings']['num_images'] == 2
+    assert [row['feature'] for row in report['rows']] == ['avg']
+    distance = report['attention-distance']['rows'][0]['blocks']['2']['mean']
+    assert f'{distance:.1f}' in said and 'k-NN of frozen features' in said
+
+
+def test_all_makes_a_card_and_goes_on_where_it_was(call, project, tmp_path):
+    out = tmp_path / 'card'
+    shutil.copy(project / 'epoch_3.pth', project / 'other.pth')
+    several = ['--model', 'A & B', 'C', 'W', '--model', 'same', 'tiny.py', 'other.pth']
+    words = ['all', *several, '--protocols', 'knn,attention', '--ks', '1', '3', '--out', str(out), '--workers', '0']
+    words += ['--pictures', '2', '--seeds', '0', '1', '--cache', str(tmp_path / 'features')]
+    code, said, error = call('evaluate.py', *words)
+    card = json.loads((out / 'card.json').read_text())
+    # The folder has no masks of objects: that is told, in the card and by the exit status, and the rest is done.
+    assert code == 1 and 'not measured' in error and 'attention of A & B, attention of same' in error
+    assert list(card['protocols']['attention']['failed']) == ['A & B', 'same']
+    (table,) = card['protocols']['knn']['tables']
+    page = (out / 'card.html').read_text()
+    for row in table['rows']:
+        for cell in row[1:]:
+            assert f'>{cell.replace("+-", "±")}</td>' in page
+    assert 'A &amp; B' in page and 'A & B' not in page
+    assert [row[0] for row in table['rows']] == [
+        *('A & B', 'A & B', 'same', 'same', 'random init (2 seeds)', 'random init (2 seeds)', 'raw pixels')
+    ]
+    by_name = {name: report['rows'] for name, report in card['protocols']['knn']['reports'].items()}
+    assert by_name['A & B'] == by_name['same'] and '[1/2] knn, same: measured before' in said  # one content
+
+    code, said, _ = call('evaluate.py', *words[:-2], '--no-baselines', '--title', 'T', '--knn.ks', '1')
+    again = json.loads((out / 'card.json').read_text())
+    assert again['title'] == 'T' and again['protocols']['knn']['options']['ks'] == [1]
+    code, said, _ = call('evaluate.py', *words)
+    assert 'before' in said and not re.search(r': [\d.]+ s$', said, re.M)  # all of it was there
+    assert json.loads((out / 'card.json').read_text())['protocols'] == card['protocols']
+
+
+def test_all_of_one_checkpoint_takes_what_has_data(call, project):
+    code, _, error = call(
+        'evaluate.py', 'all', 'C', 'W', '--no-baselines', '--workers', '0', '--pictures', '0', '--seeds', '0',
+        '--lrs', '0.1', '--epochs', '2', '--ratios', '0', '0.5', '--shots', '1',
+    )  # fmt: skip
+    card = json.loads((project / 'card/card.json').read_text())
+    assert code == 0, error
+    assert [model['name'] for model in card['models']] == ['epoch_3']
+    assert {'knn', 'fewshot', 'linear', 'logreg', 'linear-scan', 'clustering', 'masked', 'attention-distance'} == set(
+        card['protocols']
+    )
+    assert all(entry['tables'] and entry['reading'] for entry in card['protocols'].values())
+
+
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
         (('evaluate.py', 'knnn', 'C', 'W'), "protocol 'knnn': must be one of knn, fewshot, linear"),
         (('evaluate.py', ',', 'C', 'W'), 'no protocol'),
+        (('evaluate.py', 'knn', 'C'), 'knn: CONFIG CKPT must follow'),
+        (('evaluate.py', 'knn', 'C', 'W', '--mass', '0.5'), '--mass: an option of attention; asked for: knn'),
+        (('evaluate.py', 'knn', 'C', 'W', '--linear.feature', 'avg'), '--linear.feature: an option of linear; asked'),
+        (('evaluate.py', 'knn', 'C', 'W', '--protocols', 'knn'), '--protocols: is for a model card; ask for all'),
+        (('evaluate.py', 'knn', 'C', 'W', '--data-for', 'linear=x'), '--data-for linear=x: linear is not asked for'),
+        (('evaluate.py', 'knn,linear', 'C', 'W', '--data-for', 'linear=x'), 'must read the same folder'),
+        (('evaluate.py', 'all'), 'all: give CONFIG CKPT, or --model NAME CONFIG CKPT'),
+        (('evaluate.py', 'all', 'C'), 'all tiny.py: CKPT must follow'),
+        (('evaluate.py', 'all', 'C', 'W', '--protocols', 'knn', '--mass', '0.5'), '--mass: an option of attention'),
+        (('evaluate.py', 'all', 'C', 'W', '--data', 'nowhere'), 'nowhere: has the data of no protocol'),
         (('evaluate.py', 'knn', 'nowhere.py', 'W'), 'config nowhere.py does not exist'),
         (('evaluate.py', 'knn', 'C', 'nowhere.pth'), 'checkpoint nowhere.pth: no such file'),
         (('evaluate.py', 'knn', 'C', 'tiny.py'), 'checkpoint tiny.py'),

@@ -133,6 +133,9 @@ def mend_known_traps(cfg: Config) -> None:
             if isinstance(loader.get('collate_fn'), dict):
                 # `_base_ = 'mmpretrain::...'` stamps this on every typed dict; a function takes no such argument.
                 loader['collate_fn'].pop('_scope_', None)
+    if cfg.get('default_scope') in ('mmdet', 'mmseg') and '://' in str(cfg.get('pretrained')):
+        # A helper variable of their configs, an address for their own backbone; to this Runner it is --pretrained.
+        cfg.pretrained = None
     if _counts_iterations(cfg):
         processor = cfg.setdefault('log_processor', dict(type='LogProcessor'))
         processor['by_epoch'] = False  # else the log says Epoch(train) [1][...]

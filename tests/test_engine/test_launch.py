@@ -250,6 +250,7 @@ def test_what_is_allowed_passes(prepared, extra):
         'mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py',
         'mmpretrain::vision_transformer/vit-base-p16_64xb64_in1k.py',
         'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
         'mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py',
     ],
 )
@@ -257,7 +258,34 @@ def test_configs_of_other_packages_pass(tmp_path, path):
     (tmp_path / 'config.py').write_text(f"_base_ = '{path}'\n")
     cfg = load_config(tmp_path / 'config.py')
     launch.mend_known_traps(cfg)
+    launch.make_reproducible(cfg)
     check_config(cfg)
+    assert not cfg.get('pretrained')  # mmdet's variable of that name is not our --pretrained
+    if path.startswith('mmseg'):
+        assert cfg.log_processor.by_epoch is False
+
+
+def test_data_of_other_packages_becomes_reproducible(tmp_path, prepared):
+    def read(path):
+        (tmp_path / 'config.py').write_text(f"_base_ = '{path}'\n")
+        cfg = load_config(tmp_path / 'config.py')
+        launch.make_reproducible(cfg)
+        return cfg.train_dataloader
+
+    detector = read('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    assert (detector.sampler.type, detector.sampler.shuffle) == ('mimselfsup.EpochSampler', True)
+    assert detector.batch_sampler.type == 'mimselfsup.ResumableBatchSampler'
+    assert detector.batch_sampler.batch_sampler.type == 'AspectRatioBatchSampler'
+    assert (detector.dataset.type, detector.dataset.dataset.type) == ('mimselfsup.SeededDataset', 'CocoDataset')
+    segmentor = read('mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py')
+    assert segmentor.sampler.type == 'mimselfsup.EndlessSampler' and 'batch_sampler' not in segmentor
+    ours = prepared().train_dataloader
+    assert (ours.sampler.type, ours.dataset.type) == ('EpochSampler', 'ImageFolder')
+
+
+def test_which_network_is_meant_needs_a_checkpoint(prepared):
+    with pytest.raises(ValueError, match='--pretrained-from student'):
+        prepared(pretrained_from='student')
 
 
 def test_options_of_the_command_line(prepared, tmp_path):

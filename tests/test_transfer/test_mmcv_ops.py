@@ -92,6 +92,47 @@ def test_batched_nms_never_lets_one_class_suppress_another(extension):
     assert set(kept.tolist()) == expected
 
 
+@pytest.mark.parametrize(('score_threshold', 'max_num'), [(0.4, -1), (0, 7), (0.3, 5)])
+def test_nms_of_the_better_boxes_alone(extension, score_threshold, max_num):
+    """What mmcv does around the operator: boxes below a score never suppress, and only so many come out."""
+    boxes, scores = random_boxes(60, 4)
+    dets, kept = mmcv_ops.nms(
+        torch.tensor(boxes), torch.tensor(scores), 0.5, score_threshold=score_threshold, max_num=max_num
+    )
+    good = np.flatnonzero(scores > score_threshold)
+    expected = good[nms_by_hand(boxes[good], scores[good], 0.5, 0)][: max_num if max_num > 0 else None]
+    assert kept.tolist() == expected.tolist()
+    assert torch.equal(dets[:, 4], torch.tensor(scores[expected]))
+
+
+@pytest.mark.parametrize('split_thr', [10, 10000])
+@pytest.mark.parametrize('offset', [0, 1])
+def test_batched_nms_is_one_nms_per_class_best_first(extension, offset, split_thr):
+    """By moved boxes for few of them, and class by class for many (split_thr)."""
+    boxes, scores = random_boxes(60, 5)
+    classes = np.random.default_rng(6).integers(0, 4, 60)
+    config = dict(type='nms', iou_threshold=0.4, offset=offset, split_thr=split_thr)
+    dets, kept = mmcv_ops.batched_nms(torch.tensor(boxes), torch.tensor(scores), torch.tensor(classes), config)
+    expected = []
+    for label in range(4):
+        of_class = np.flatnonzero(classes == label)
+        expected += of_class[nms_by_hand(boxes[of_class], scores[of_class], 0.4, offset)].tolist()
+    expected.sort(key=lambda index: -scores[index])
+    assert kept.tolist() == expected and 10 < len(expected) < 60
+    np.testing.assert_allclose(dets[:, :4].numpy(), boxes[expected], atol=1e-12)
+
+
+@pytest.mark.parametrize('agnostic', ['argument', 'config'])
+def test_class_agnostic_nms_ignores_classes(extension, agnostic):
+    boxes, scores = random_boxes(60, 7)
+    config, flag = dict(type='nms', iou_threshold=0.4), agnostic == 'argument'
+    if not flag:
+        config['class_agnostic'] = True
+    classes = torch.arange(60)
+    _, kept = mmcv_ops.batched_nms(torch.tensor(boxes), torch.tensor(scores), classes, config, class_agnostic=flag)
+    assert kept.tolist() == nms_by_hand(boxes, scores, 0.4, 0)
+
+
 def roi_align_by_hand(images, rois, size, scale, sampling, aligned):
     """Mean of bilinear samples per bin. Samples more than a pixel outside the map count as zero."""
     _, channels, height, width = images.shape
@@ -145,6 +186,17 @@ def test_roi_align_equals_bilinear_sampling(extension, sampling, aligned):
     out = mmcv_ops.roi_align(torch.tensor(images), torch.tensor(ROIS), (3, 2), 0.25, sampling, 'avg', aligned)
     expected = roi_align_by_hand(images, ROIS, (3, 2), 0.25, sampling, aligned)
     np.testing.assert_allclose(out.numpy(), expected, atol=1e-12)
+
+
+def test_roi_align_in_single_precision_is_that_of_double(extension):
+    """What a detector runs; sizes of its own: 7 x 7 bins of a map of 1/16."""
+    images = np.random.default_rng(1).normal(size=(2, 8, 20, 26)).astype(np.float32)
+    rng = np.random.default_rng(2)
+    corner = rng.uniform(-20, 300, (40, 2))
+    rois = np.concatenate([rng.integers(0, 2, (40, 1)), corner, corner + rng.uniform(1, 200, (40, 2))], 1)
+    out = mmcv_ops.RoIAlign(7, 1 / 16, 0)(torch.tensor(images), torch.tensor(rois, dtype=torch.float32))
+    expected = roi_align_by_hand(images, rois.astype(np.float32), (7, 7), 1 / 16, 0, True)
+    np.testing.assert_allclose(out.numpy(), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize('aligned', [True, False])

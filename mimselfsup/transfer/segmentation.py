@@ -1,0 +1,119 @@
+"""What semantic segmentation needs beside mmseg. For ``custom_imports``: importing mmseg takes seconds."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmcv
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
+from mmseg.models import EncoderDecoder
+from torch import Tensor
+
+from mimselfsup.datasets.transforms import RandomResizedCrop
+from mimselfsup.registry import DATASETS, MODELS, TRANSFORMS
+
+
+@MODELS.register_module()
+class LinearSegmentor(EncoderDecoder):
+    """mmseg's segmentor, of which only the heads (and a neck) are trained: the backbone has no gradients and never
+    leaves eval mode. What makes it linear is its head: ``FCNHead`` without convolutions and without dropout.
+
+    To read an inner block, build a backbone that ends there, with ``final_norm=False``: loading leaves out what lies
+    behind, and nothing is computed in vain.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.backbone.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        if not self.backbone.is_init and not self.backbone.init_cfg:  # nothing has filled it or will
+            print_log(
+                'the backbone that stays as it is has random weights, unless a run is resumed: --pretrained CKPT '
+                'fills it',
+                logger='current',
+                level=logging.WARNING,
+            )
+        super().init_weights()
+
+    def train(self, mode: bool = True) -> 'LinearSegmentor':
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            features = self.backbone(inputs)
+        return self.neck(features) if self.with_neck else features
+
+
+@DATASETS.register_module()
+class SegmentationFileDataset(BaseSegDataset):
+    """mmseg's data set with the classes that ``<data_root>/classes.txt`` lists, a line each, by their labels.
+
+    For worlds of scenes and other people's files, in the folders and with the suffixes of any data set.
+
+    Args:
+        num_classes: how many there should be, as many as the heads have. Raises ValueError if there are not, or no
+            file.
+    """
+
+    def __init__(self, *args, data_root: str, num_classes: int, **kwargs) -> None:
+        path = Path(data_root) / 'classes.txt'
+        if not path.is_file():
+            raise ValueError(
+                f'{path} does not exist: one name of a class a line, in the order of the labels; tools/make_scenes.py '
+                f'--layouts ade20k cityscapes voc writes it with the rest'
+            )
+        names = path.read_text().split('\n')[:-1]
+        if len(names) != num_classes:
+            raise ValueError(
+                f'{path} has {len(names)} classes ({", ".join(names[:4])}, ...), but the config is for '
+                f'num_classes={num_classes}, which stands in the data sets and in the heads'
+            )
+        super().__init__(*args, data_root=data_root, metainfo=dict(classes=tuple(names)), **kwargs)
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCropWithLabels(RandomResizedCrop):
+    """:class:`~mimselfsup.datasets.transforms.RandomResizedCrop` of a picture and its label maps, these by the nearest
+    pixel."""
+
+    def transform(self, results: dict) -> dict:
+        results = super().transform(results)
+        results['img_shape'] = results['img'].shape[:2]
+        top, left, height, width = results['crop_box']
+        for key in results['seg_fields']:
+            labels = results[key][top : top + height, left : left + width]
+            results[key] = mmcv.imresize(labels, self.scale[::-1], interpolation='nearest', backend=self.backend)
+        return results
+
+
+@TRANSFORMS.register_module()
+class ResizeLabels(BaseTransform):
+    """Resizes the label maps alone, by the nearest pixel (floor, as torch's), to ``scale`` = (width, height).
+
+    mmseg's heads resize their logits to the labels, so this is the grid of the loss.
+    """
+
+    def __init__(self, scale: tuple[int, int]) -> None:
+        self.scale = tuple(scale)
+
+    def transform(self, results: dict) -> dict:
+        for key in results['seg_fields']:
+            results[key] = mmcv.imresize(results[key], self.scale, interpolation='nearest')
+        return results
+
+
+@TRANSFORMS.register_module()
+class ScoreAtThisSize(BaseTransform):
+    """The picture's size, as it is here, becomes the one at which predictions are scored. mmseg resizes logits to the
+    size of the file, so the label map has to be loaded before the picture is resized, with it.
+    """
+
+    def transform(self, results: dict) -> dict:
+        results['ori_shape'] = results['img_shape'][:2]
+        return results

@@ -337,7 +337,9 @@ class Runner(_Runner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         try:
-            report = load_weights(model, checkpoint, allow_missing=() if strict else ('',), allow_mismatched=not strict)
+            report = load_weights(
+                model, checkpoint, allow_missing=() if strict else ('',), allow_mismatched=not strict, owner='it'
+            )
         except CheckpointError as error:
             raise CheckpointError(f'{filename}: {error}') from error
         if strict and report.left_out:

@@ -42,6 +42,13 @@ def world(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def quick_start(monkeypatch):
+    """What a run writes about itself takes longer than these runs."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, False))
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+
+
 def prepared(path, world, work_dir, **arguments):
     """As from the command line, two iterations of four pictures long."""
     cfg = load_config(path)
@@ -90,7 +97,7 @@ def test_toy_config_trains_and_is_scored(path, world, tmp_path):
     assert bool(moved) != frozen and modes[:2] == [not frozen] * 2
     assert len(read_losses(tmp_path)) == 2 and np.isfinite(list(read_losses(tmp_path).values())).all()
     scores = [json.loads(line) for line in next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
-    assert 0 <= scores[-1]['mIoU'] <= scores[-1]['aAcc'] <= 100
+    assert all(0 <= scores[-1][name] <= 100 for name in ('mIoU', 'mAcc', 'aAcc'))
 
 
 def test_resumed_run_is_the_run_that_was_never_stopped(world, tmp_path):

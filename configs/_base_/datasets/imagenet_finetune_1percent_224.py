@@ -1,0 +1,17 @@
+"""As imagenet_finetune_224.py, with 1% of the training labels: 12,811 images, listed in meta/train_1percent.txt.
+
+python tools/convert_dataset.py subset data/imagenet meta/train_1percent.txt --list 1percent.txt
+"""
+
+_base_ = './imagenet_finetune_224.py'
+
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/imagenet',
+        data_prefix='train',
+        ann_file='meta/train_1percent.txt',
+        pipeline=_base_.train_pipeline,
+    )
+)

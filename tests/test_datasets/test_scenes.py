@@ -388,7 +388,7 @@ def test_files_of_others_are_never_removed(tmp_path):
         (dict(num_objects=(3, 2)), r'objects=3 2, must be MIN MAX'),
         (dict(workers=0), r'workers=0, must be at least 1'),
         (dict(image_format='gif'), r"format='gif', must be one of jpg, png"),
-        (dict(layouts=['kitti']), r'layouts=kitti: unknown, there are folder, coco, semantic'),
+        (dict(layouts=['kitti']), r'layouts=kitti: unknown, there are folder, coco, lvis, .*davis, retrieval'),
         (dict(cutouts='no/such'), r"cutouts='no/such' is not a folder"),
         (dict(backgrounds='no/such'), r"backgrounds='no/such' is not a folder"),
     ],

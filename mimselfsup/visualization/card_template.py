@@ -33,6 +33,8 @@ tbody th{font-weight:600}
 tr.baseline th,tr.baseline td{color:var(--soft);font-weight:400}
 th i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:8px;background:var(--c)}
 td.best{font-weight:700}
+#glance thead th{white-space:normal}
+#glance th,#glance td{padding-right:11px}
 td small{font-weight:400}
 .wide{font-size:.78rem}
 .wide th,.wide td{padding-right:9px}

@@ -33,6 +33,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(batch_size=16, num_workers=2, dataset=dict(classes, pipeline=test_pipeline))
 test_dataloader = val_dataloader
+optim_wrapper = dict(optimizer=dict(lr=0.1))
 auto_scale_lr = dict(base_batch_size=16)
 param_scheduler = [dict(type='MultiStepLR', milestones=[4, 8], gamma=0.1, by_epoch=True)]
 train_cfg = dict(max_epochs=10)

@@ -1,48 +1,28 @@
 """What semantic segmentation needs beside mmseg. For ``custom_imports``: importing mmseg takes seconds."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.models import EncoderDecoder
 from torch import Tensor
 
 from mimselfsup.datasets.transforms import RandomResizedCrop
+from mimselfsup.models.algorithms.frozen_backbone import FrozenBackbone
 from mimselfsup.registry import DATASETS, MODELS, TRANSFORMS
 
 
 @MODELS.register_module()
-class LinearSegmentor(EncoderDecoder):
-    """mmseg's segmentor, of which only the heads (and a neck) are trained: the backbone has no gradients and never
-    leaves eval mode. What makes it linear is its head: ``FCNHead`` without convolutions and without dropout.
+class LinearSegmentor(FrozenBackbone, EncoderDecoder):
+    """mmseg's segmentor, of which only the heads (and a neck) are trained. What makes it linear is its head:
+    ``FCNHead`` without convolutions and without dropout.
 
     To read an inner block, build a backbone that ends there, with ``final_norm=False``: loading leaves out what lies
     behind, and nothing is computed in vain.
     """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.backbone.requires_grad_(False)
-
-    def init_weights(self) -> None:
-        if not self.backbone.is_init and not self.backbone.init_cfg:  # nothing has filled it or will
-            print_log(
-                'the backbone that stays as it is has random weights, unless a run is resumed: --pretrained CKPT '
-                'fills it',
-                logger='current',
-                level=logging.WARNING,
-            )
-        super().init_weights()
-
-    def train(self, mode: bool = True) -> 'LinearSegmentor':
-        super().train(mode)
-        self.backbone.eval()
-        return self
 
     def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():

@@ -1,23 +1,22 @@
 """A linear classifier on a backbone that stays as it is."""
 
-import logging
 from collections.abc import Mapping
 
 import torch
-from mmengine.logging import print_log
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
 from mimselfsup.registry import MODELS
+
+from .frozen_backbone import FrozenBackbone
 
 TOKENS = ('cls', 'avg')
 NORMS = (None, 'layer', 'batch')
 
 
 @MODELS.register_module()
-class LinearProbe(ImageClassifier):
-    """mmpretrain's classifier, of which only the head is trained: the backbone has no gradients and never leaves eval
-    mode, so neither stochastic depth nor dropout nor running statistics are at work in it.
+class LinearProbe(FrozenBackbone, ImageClassifier):
+    """mmpretrain's classifier, of which only the head is trained.
 
     Published probes differ in what the head is given. That is said here; ``out_type`` and ``out_indices`` of the
     backbone have no effect. To probe an inner block, build a backbone that ends there, with ``final_norm=False``;
@@ -62,26 +61,11 @@ class LinearProbe(ImageClassifier):
         super().__init__(
             network, head={**head, 'in_channels': width}, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        self.backbone.requires_grad_(False)
         self.feature = feature
         self.norm = dict(
             batch=lambda: nn.BatchNorm1d(width, eps=1e-6, affine=False),
             layer=lambda: nn.LayerNorm(width, eps=1e-6, elementwise_affine=False),
         ).get(norm, nn.Identity)()
-
-    def init_weights(self) -> None:
-        if not self.backbone.is_init and not self.backbone.init_cfg:  # nothing has filled it or will
-            print_log(
-                'the backbone of this probe has random weights, unless a run is resumed: --pretrained CKPT fills it',
-                logger='current',
-                level=logging.WARNING,
-            )
-        super().init_weights()
-
-    def train(self, mode: bool = True) -> 'LinearProbe':
-        super().train(mode)
-        self.backbone.eval()
-        return self
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor] | Tensor:
         """((B, D),) of (B, 3, H, W), before ``norm`` ('backbone') or after it ('neck'); 'pre_logits': of the head."""

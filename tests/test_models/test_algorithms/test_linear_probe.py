@@ -163,7 +163,7 @@ def test_swin_is_probed_on_the_mean_of_its_last_map():
 
 def test_random_weights_are_not_probed_in_silence(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mimselfsup.models.algorithms.linear_probe.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mimselfsup.models.algorithms.frozen_backbone.print_log', lambda text, **_: said.append(text))
     probe = build()
     assert len(said) == 1 and '--pretrained' in said[0]
     torch.save(MaskedViT(ARCH, img_size=16, patch_size=4).state_dict(), tmp_path / 'a.pth')

@@ -19,7 +19,7 @@ from mmengine.dist import (
     master_only,
 )
 from mmengine.hooks import CheckpointHook as _CheckpointHook
-from mmengine.hooks import Hook, RuntimeInfoHook
+from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner import Runner as _Runner
@@ -231,6 +231,10 @@ class Runner(_Runner):
         info = hooks.setdefault('runtime_info', dict(type=DeferredRuntimeInfoHook))
         if isinstance(info, dict) and info.get('type') in ('RuntimeInfoHook', RuntimeInfoHook):
             hooks['runtime_info'] = {**info, 'type': DeferredRuntimeInfoHook}
+        logging = hooks.setdefault('logger', dict(type=LoggerHook))
+        if isinstance(logging, dict) and logging.get('type') in ('LoggerHook', LoggerHook):
+            # Scores by iteration, as losses are: epochs are another axis, and 0 throughout in runs by iteration.
+            hooks['logger'] = {'log_metric_by_epoch': False, **logging}
         if 'checkpoint' not in hooks:
             hooks['checkpoint'] = dict(type=CheckpointHook, interval=1)
         saving = hooks['checkpoint']

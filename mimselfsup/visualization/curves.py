@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,15 @@ from .figure import dress_panel
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')  # Okabe and Ito
 _NOT_CURVES = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
+# Panels of scores: title, names, and what makes them percent.
+_SCORES = (
+    ('k-NN top-1 [%]', ('knn/top1_k*',), 1),
+    ('top-1 accuracy [%]', ('accuracy/top1',), 1),
+    ('box AP [%]', ('coco/bbox_mAP', 'lvis/bbox_AP'), 100),
+    ('mask AP [%]', ('coco/segm_mAP', 'lvis/segm_AP'), 100),
+    ('mIoU [%]', ('mIoU',), 1),
+)
+PAGE = 7.0  # inches, the text of a two-column page
 
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -73,21 +83,24 @@ def smooth(values: np.ndarray, span: float) -> np.ndarray:
 
 
 def curves_figure(runs: Mapping[str, Mapping[str, Curve]], smoothing: float | None = None) -> Figure:
-    """Panels of losses, learning rate and k-NN accuracy against iterations; ``runs`` maps a label to curves.
+    """Panels of losses, learning rate and scores against iterations; ``runs`` maps a label to curves.
 
     The raw loss is drawn faint, its moving average over ``smoothing`` points (a fiftieth of the curve unless
     given) on top. Lines that a legend on the left has named are not named again.
     """
     panels = _panels(runs)
     if not panels:
-        raise ValueError('curves: no loss, learning rate or k-NN values to draw')
-    figure = Figure(figsize=(2.75 * len(panels), 2.25), facecolor='white', layout='constrained', dpi=300)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        raise ValueError('curves: no loss, learning rate or score to draw')
+    rows = 1 if len(panels) <= 3 else 2
+    columns = -(-len(panels) // rows)
+    size = min(2.75 * columns, PAGE), 2.25 * rows
+    figure = Figure(figsize=size, facecolor='white', layout='constrained', dpi=300)
+    axes = [figure.add_subplot(rows, columns, 1 + place) for place in range(len(panels))]
     named: set[str] = set()
     last = max(
-        curves[name][0][-1] for curves in runs.values() for _, names in panels for name in names if name in curves
+        curves[name][0][-1] for curves in runs.values() for _, names, _ in panels for name in names if name in curves
     )
-    for panel, (title, names) in zip(axes, panels, strict=True):
+    for panel, (title, names, factor) in zip(axes, panels, strict=True):
         line = 0
         exponent = _exponent(runs, names) if title == 'learning rate' else 0
         finite: list[np.ndarray] = []
@@ -96,7 +109,9 @@ def curves_figure(runs: Mapping[str, Mapping[str, Curve]], smoothing: float | No
                 if name not in curves:
                     continue
                 steps, values = curves[name]
-                values = values / 10.0**exponent
+                values = values * factor / 10.0**exponent
+                if factor == 100:
+                    values = np.where(values < 0, np.nan, values)  # AP is -1 where there was nothing to find
                 colour = COLOURS[line % len(COLOURS)]
                 line += 1
                 label = _label(run, name, len(runs), len(names))
@@ -135,7 +150,7 @@ def curves_figure(runs: Mapping[str, Mapping[str, Curve]], smoothing: float | No
     return figure
 
 
-def _panels(runs: Mapping[str, Mapping[str, Curve]]) -> list[tuple[str, list[str]]]:
+def _panels(runs: Mapping[str, Mapping[str, Curve]]) -> list[tuple[str, list[str], int]]:
     names = sorted({name for curves in runs.values() for name in curves}, key=_natural)
     losses = [name for name in names if 'loss' in name.split('/')[-1]]
     if 'loss' in losses:
@@ -143,9 +158,10 @@ def _panels(runs: Mapping[str, Mapping[str, Curve]]) -> list[tuple[str, list[str
         # A single term repeats the sum; several runs are compared by their sums.
         losses = ['loss'] + (terms if len(terms) > 1 and len(runs) == 1 else [])
     rates = [name for name in ('lr',) if name in names]
-    knn = [name for name in names if name.startswith('knn/top1')]
-    panels = [('loss', losses), ('learning rate', rates), ('k-NN top-1 [%]', knn)]
-    return [(title, members) for title, members in panels if members]
+    panels = [('loss', losses, 1), ('learning rate', rates, 1)]
+    for title, patterns, factor in _SCORES:
+        panels.append((title, [name for name in names if any(fnmatch(name, each) for each in patterns)], factor))
+    return [panel for panel in panels if panel[1]]
 
 
 def _exponent(runs: Mapping[str, Mapping[str, Curve]], names: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 
 from mimselfsup.models.backbones import MaskedViT
 from mimselfsup.registry import HOOKS
+from mimselfsup.visualization import read_scalars
 
 from ..test_engine.tiny import read_losses
 from .tiny import SIDE
@@ -63,6 +64,9 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(project, name):
     assert whole.iter == 4
     reference = read_losses(project.folder / 'whole')
     assert sorted(reference) == [1, 2, 3, 4] and len(set(reference.values())) == 4
+    # Scores stand beside the losses, by iteration, in runs by epoch too.
+    score = {'detector': 'coco/bbox_mAP', 'segmentor': 'mIoU'}[name]
+    assert read_scalars(project.folder / 'whole')[score][0].tolist() == [4]
     crash(project, name, 3, cfg_options={'train_dataloader.num_workers': 1})
     assert not (project.folder / 'run' / 'iter_4.pth').exists()
     resumed = project.train(name, resume='auto')

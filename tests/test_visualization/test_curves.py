@@ -84,6 +84,39 @@ def test_panels_of_one_run_are_loss_rate_and_accuracy_with_values_as_read():
     assert knn.get_xlim() == rate.get_xlim() == (0, 200)
 
 
+def test_scores_of_fine_tuning_have_panels_in_percent_and_four_make_two_rows():
+    steps = np.arange(1, 5)
+    run = {
+        'loss': (steps, 1.0 / steps),
+        'lr': (steps, 1e-3 / steps),
+        'coco/bbox_mAP': (steps, np.array([0.1, 0.2, 0.3, 0.4])),
+        'coco/bbox_mAP_50': (steps, np.array([0.2, 0.3, 0.4, 0.5])),
+        'coco/segm_mAP': (steps, np.array([-1.0, 0.1, 0.2, 0.25])),
+    }
+    figure = curves_figure({'a': run})
+    assert [panel.get_title(loc='left').split(' [')[0] for panel in figure.axes] == [
+        'loss',
+        'learning rate',
+        'box AP',
+        'mask AP',
+    ]
+    assert figure.axes[2].lines[0].get_ydata().tolist() == pytest.approx([10, 20, 30, 40])
+    mask = figure.axes[3].lines[0].get_ydata()
+    assert np.isnan(mask[0]) and mask[1:].tolist() == pytest.approx([10, 20, 25])  # -1: there was nothing to score
+    assert len({round(panel.get_position().y0, 2) for panel in figure.axes}) == 2 and figure.get_size_inches()[0] <= 7
+
+    titles = {
+        name: curves_figure({'a': {name: (steps, 1.0 * steps)}}).axes[0].get_title(loc='left')
+        for name in ('mIoU', 'lvis/bbox_AP', 'lvis/segm_AP', 'accuracy/top1')
+    }
+    assert titles == {
+        'mIoU': 'mIoU [%]',
+        'lvis/bbox_AP': 'box AP [%]',
+        'lvis/segm_AP': 'mask AP [%]',
+        'accuracy/top1': 'top-1 accuracy [%]',
+    }
+
+
 def test_several_runs_are_compared_in_distinct_colours_and_named_once():
     figure = curves_figure({'a': make_run(), 'b': make_run(1.0)})
     loss, rate, _ = figure.axes
@@ -102,7 +135,7 @@ def test_a_spike_at_the_start_does_not_flatten_the_rest():
 
 
 def test_runs_without_anything_to_draw_are_refused():
-    with pytest.raises(ValueError, match='no loss'):
+    with pytest.raises(ValueError, match='no loss, learning rate or score'):
         curves_figure({'a': {'grad_norm': (np.arange(3), np.arange(3.0))}})
 
 

@@ -18,8 +18,10 @@ objects that no sampler is left with room. On the CPU, where mixed precision is 
 import argparse
 import gc
 from pathlib import Path
+from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
@@ -29,7 +31,7 @@ from mmengine.runner import autocast
 from mmengine.structures import PixelData
 from self_distillation import most_allocated, size_of
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from mimselfsup.engine.launch import load_config
 from mimselfsup.transfer.models.federated_loss import FederatedLoss
@@ -40,14 +42,6 @@ LARGEST = (800, 1344)  # of the images that are not cropped to a square, padded 
 LABEL_GRID = 100  # on which linear segmentation of VOC takes its loss
 # Images an epoch, for schedules in epochs.
 TRAINING_IMAGES = dict(coco=117_266, voc12aug=10_582)
-# The CPU's kernel, which torch does not count, by the shapes of its arguments. Its backward pass computes the products
-# of queries and keys again, as a GPU's does.
-ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
-    ),
-}
 GIB = 2**30
 
 
@@ -88,7 +82,7 @@ def measure(config: Config, name: str, args: argparse.Namespace) -> str:
 
     batch = make_batch(config, name, images)
     mixed = 'Amp' in config.optim_wrapper.type
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+    with FlopCounterMode(display=False) as counter, mock.patch.object(F, 'scaled_dot_product_attention', attention):
         # Gradients are allocated in the step: they are counted there, at the time at which they appear.
         step = most_allocated(lambda: forward_and_backward(model, batch, mixed))
     missing = [key for key, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
@@ -110,6 +104,56 @@ def forward_and_backward(model: nn.Module, batch: dict, mixed: bool) -> None:
         data = model.data_preprocessor(batch, True)
         losses = model(**data, mode='loss')
     model.parse_losses(losses)[0].backward()
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    if torch.is_autocast_enabled('cpu'):
+        query, key, value = (each.bfloat16() for each in (query, key, value))
+    return FusedAttention.apply(query, key, value, attn_mask, scale or query.shape[-1] ** -0.5)
+
+
+class FusedAttention(torch.autograd.Function):
+    """What a GPU's memory-efficient kernel keeps and computes: inputs and output, and the weights a second time.
+
+    The CPU's takes neither values narrower than queries (ViTDet's) nor a bias that learns (BEiT's); what stands in
+    for it keeps the weights of all heads. Head by head, so that those in use hardly count.
+    """
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+        ctx.scale = scale
+        heads = range(query.shape[1])
+        mixed = torch.stack([weights(query, key, bias, scale, head) @ value[:, head] for head in heads], 1)
+        ctx.save_for_backward(query, key, value, bias, mixed)
+        return mixed
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, bias, mixed = ctx.saved_tensors
+        grads = [torch.empty_like(each) for each in (query, key, value)]
+        of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
+        through = (grad * mixed).sum(-1, keepdim=True)
+        for head in range(query.shape[1]):
+            weight = weights(query, key, bias, ctx.scale, head)
+            grads[2][:, head] = weight.mT @ grad[:, head]
+            logits = weight * (grad[:, head] @ value[:, head].mT - through[:, head])
+            grads[0][:, head] = logits @ key[:, head] * ctx.scale
+            grads[1][:, head] = logits.mT @ query[:, head] * ctx.scale
+            if of_bias is not None:
+                of_bias[:, head] += logits.sum_to_size(of_bias[:, head].shape)
+        return *grads, of_bias, None
+
+
+def weights(query: Tensor, key: Tensor, bias: Tensor | None, scale: float, head: int) -> Tensor:
+    logits = query[:, head] @ key[:, head].mT * scale
+    return (logits if bias is None else logits + bias[:, head]).softmax(-1).to(query.dtype)
 
 
 def moments(config: Config) -> int:

@@ -15,7 +15,9 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 
+from mimselfsup.datasets.label_maps import resize_label_map
 from mimselfsup.engine.checkpoint import fitting_arguments, load_weights, read_backbone
+from mimselfsup.engine.class_counts import set_class_counts
 from mimselfsup.engine.data_roots import check_data, set_data_root
 from mimselfsup.engine.launch import load_config as read_config
 from mimselfsup.engine.validation import check_config
@@ -57,13 +59,13 @@ def draw_predictions(
         raise ValueError('the runs are for several tasks: one page is of detectors (mmdet) or of segmentors (mmseg)')
     first = _validation_data(configs[0])
     drawn = [int(index) for index in np.random.default_rng(seed).permutation(len(first))[:number]]
-    paths = [first.get_data_info(index)['img_path'] for index in drawn]
+    paths = [os.path.realpath(first.get_data_info(index)['img_path']) for index in drawn]
     images = [mmcv.imread(path, channel_order='rgb') for path in paths]
     truths = [truth_of(first, index, configs[0].default_scope) for index in drawn]
     columns = [images_as_drawn(images), [_drawn(*each, first.metainfo) for each in zip(images, truths, strict=True)]]
     for run, config in zip(runs, configs, strict=True):
         data = _validation_data(config)
-        places = {data.get_data_info(index)['img_path']: index for index in range(len(data))}
+        places = {os.path.realpath(data.get_data_info(index)['img_path']): index for index in range(len(data))}
         absent = next((path for path in paths if path not in places), None)
         if absent:
             raise ValueError(
@@ -95,8 +97,8 @@ def load_fine_tuned(config: Config, checkpoint: str | Path, device: torch.device
 
 @torch.no_grad()
 def predict(model: BaseModel, sample: dict, score: float) -> dict[str, Any]:
-    """Of one sample of a data set, in the size of its picture: ``labels`` (H, W) of a segmentor; of a detector
-    ``bboxes``, ``labels``, ``scores`` and perhaps ``masks`` of the objects above ``score``."""
+    """Of one sample of a data set: ``labels`` (H, W) of a segmentor, in the size at which it is scored; in that of its
+    picture, of a detector, ``bboxes``, ``labels``, ``scores`` and perhaps ``masks`` of the objects above ``score``."""
     found = model.test_step(pseudo_collate([sample]))[0].cpu()
     if 'pred_sem_seg' in found:
         return dict(labels=found.pred_sem_seg.data[0].numpy())
@@ -132,9 +134,12 @@ def images_as_drawn(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _drawn(image: np.ndarray, found: Mapping[str, Any], meta: Mapping[str, Any]) -> np.ndarray:
-    draw = draw_objects if 'bboxes' in found else draw_regions
-    content = found if 'bboxes' in found else found['labels']
-    return draw(image, content, meta['classes'], meta.get('palette'))
+    if 'bboxes' in found:
+        return draw_objects(image, found, meta['classes'], meta.get('palette'))
+    labels = found['labels']
+    if labels.shape != image.shape[:2]:  # predicted and scored at another size: ScoreAtThisSize
+        labels = resize_label_map(labels.astype(np.uint8), image.shape[:2])
+    return draw_regions(image, labels, meta['classes'], meta.get('palette'))
 
 
 def _legend(maps: Sequence[np.ndarray], meta: Mapping[str, Any]) -> list[tuple[str, Sequence[int]]]:
@@ -158,6 +163,7 @@ def _prepared(run: FineTuned, data_root: str | Path | None, cfg_options: Mapping
     config.test_evaluator = None
     if data_root:
         set_data_root(config, os.fspath(data_root))
+    set_class_counts(config)
     check_config(config)
     check_data(config)
     return config

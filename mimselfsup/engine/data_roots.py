@@ -11,8 +11,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mimselfsup.datasets.label_maps import VOID, read_label_map
 from mimselfsup.registry import DATASETS
 
+from .class_counts import class_count
 from .config_nodes import LOADERS, bare, dicts
 from .validation import registered
 
@@ -64,7 +66,7 @@ def check_data(cfg: Config) -> None:
 
     Annotation files and picture folders, for data sets that have lists or annotations also the first picture and its
     label map. Raises FileNotFoundError with what is missing and the tree that this config expects, ValueError for an
-    ImageFolder without images.
+    ImageFolder without images and for a label map of colours, or of values that are no class.
     """
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mimselfsup'):
         sources = [
@@ -80,6 +82,7 @@ def check_data(cfg: Config) -> None:
                 lacking = source.lacking()
                 if lacking:
                     raise FileNotFoundError(_what_is_missing(cfg, sources, source, lacking))
+                source.check_label_map()
         for name in _EVALUATORS:
             for node in dicts(cfg.get(name)):
                 path = node.get('ann_file')
@@ -136,7 +139,7 @@ class _Source:
         if self.annotations:
             yield self.annotations, ''
         for key, folder in self.folders.items():
-            what = f'label maps, *{self._suffix("seg_map_suffix", ".png")}' if 'seg' in key else 'pictures'
+            what = f'label maps, *{self._argument("seg_map_suffix", ".png")}' if 'seg' in key else 'pictures'
             if folder.strip('/.'):
                 yield folder.rstrip('/') + '/', what
             elif 'LVIS' in self.kind:  # the addresses of the pictures say in which folder they are
@@ -159,6 +162,24 @@ class _Source:
                 missing.append(f'{folder.rstrip("/")}/* (the folder is empty)')
         return missing or [path for path in self._first_files() if not os.path.isfile(self._path(path))]
 
+    def check_label_map(self) -> None:
+        """Looks into the first one: what is wrong with it, a loss would tell as an index out of range, if at all."""
+        files = list(self._first_files()) if 'seg_map_path' in self.folders else []
+        if len(files) != 2:
+            return
+        path = self._path(files[1])
+        labels = read_label_map(path)
+        count = None if (self.dataset.get('metainfo') or {}).get('classes') else class_count(self.dataset)
+        if count is None:
+            return
+        first = 1 if self._argument('reduce_zero_label', False) else 0  # then 0 is void
+        wrong = labels[(labels != VOID) & (labels >= first + count)]
+        if wrong.size:
+            raise ValueError(
+                f'{self.where}: {path} has pixels of value {wrong.max()}; label maps of {count} classes '
+                f'({self.kind}) have {first} to {first + count - 1}, and {VOID}{" or 0" if first else ""} for void'
+            )
+
     def _first_files(self) -> Iterator[str]:
         """The first picture, and its label map, below the root."""
         pictures = self.folders.get('img_path', self.folders.get('img'))
@@ -172,7 +193,7 @@ class _Source:
         labels = self.folders.get('seg_map_path')
         if labels is None:
             return
-        suffix, label_suffix = self._suffix('img_suffix', '.jpg'), self._suffix('seg_map_suffix', '.png')
+        suffix, label_suffix = self._argument('img_suffix', '.jpg'), self._argument('seg_map_suffix', '.png')
         if self.annotations:
             with open(self._path(self.annotations)) as lines:
                 stem = next((line.strip() for line in lines if line.strip()), '')
@@ -187,14 +208,14 @@ class _Source:
     def _path(self, below: str) -> str:
         return os.path.join(self.root, below)
 
-    def _suffix(self, name: str, default: str) -> str:
+    def _argument(self, name: str, default: Any) -> Any:
         """An argument of the class, or what it is by default there."""
         if name in self.dataset:
             return self.dataset[name]
         built = registered(DATASETS, self.dataset['type'], self.dataset.get('_scope_'))
         for owner in getattr(built, '__mro__', ()):
             argument = inspect.signature(owner.__init__).parameters.get(name) if '__init__' in vars(owner) else None
-            if argument is not None and isinstance(argument.default, str):
+            if argument is not None and isinstance(argument.default, type(default)):
                 return argument.default
         return default
 

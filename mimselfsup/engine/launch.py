@@ -18,6 +18,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
 from .checkpoint import trust_checkpoint
+from .class_counts import set_class_counts
 from .config_nodes import LOADERS, bare, dicts
 from .data_roots import check_data, set_data_root
 from .optim import device_has_bfloat16
@@ -58,6 +59,7 @@ def prepare_config(cfg: Config, args: Namespace, training: bool = True) -> Confi
     mend_known_traps(cfg)
     if option('data'):
         set_data_root(cfg, option('data'))
+    set_class_counts(cfg)
     if option('pretrained'):
         set_pretrained(cfg, option('pretrained'), option('trust_checkpoint', False), option('pretrained_from'))
     elif option('pretrained_from'):

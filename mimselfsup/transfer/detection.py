@@ -14,7 +14,8 @@ class CocoFileDataset(CocoDataset):
     those of COCO.
 
     Args:
-        num_classes: how many there should be, as many as the heads have. Raises ValueError if there are not.
+        num_classes: how many there should be. Raises ValueError if there are not. The tools set it, and that of the
+            heads, by the file.
     """
 
     def __init__(self, *args, num_classes: int, **kwargs) -> None:

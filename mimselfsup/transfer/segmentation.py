@@ -10,6 +10,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.models import EncoderDecoder
 from torch import Tensor
 
+from mimselfsup.datasets.class_names import read_class_names
 from mimselfsup.datasets.transforms import RandomResizedCrop
 from mimselfsup.models.algorithms.frozen_backbone import FrozenBackbone
 from mimselfsup.registry import DATASETS, MODELS, TRANSFORMS
@@ -37,8 +38,8 @@ class SegmentationFileDataset(BaseSegDataset):
     For worlds of scenes and other people's files, in the folders and with the suffixes of any data set.
 
     Args:
-        num_classes: how many there should be, as many as the heads have. Raises ValueError if there are not, or no
-            file.
+        num_classes: how many there should be. Raises ValueError if there are not, or no file. The tools set it, and
+            that of the heads, by the file.
     """
 
     def __init__(self, *args, data_root: str, num_classes: int, **kwargs) -> None:
@@ -48,25 +49,30 @@ class SegmentationFileDataset(BaseSegDataset):
                 f'{path} does not exist: one name of a class a line, in the order of the labels; tools/make_scenes.py '
                 f'--layouts ade20k cityscapes voc writes it with the rest'
             )
-        names = path.read_text().split('\n')[:-1]
+        names = read_class_names(path)
         if len(names) != num_classes:
             raise ValueError(
                 f'{path} has {len(names)} classes ({", ".join(names[:4])}, ...), but the config is for '
                 f'num_classes={num_classes}, which stands in the data sets and in the heads'
             )
-        super().__init__(*args, data_root=data_root, metainfo=dict(classes=tuple(names)), **kwargs)
+        super().__init__(*args, data_root=data_root, metainfo=dict(classes=names), **kwargs)
 
 
 @TRANSFORMS.register_module()
 class RandomResizedCropWithLabels(RandomResizedCrop):
     """:class:`~mimselfsup.datasets.transforms.RandomResizedCrop` of a picture and its label maps, these by the nearest
-    pixel."""
+    pixel. Raises ValueError if they are not of one size."""
 
     def transform(self, results: dict) -> dict:
         results = super().transform(results)
         results['img_shape'] = results['img'].shape[:2]
         top, left, height, width = results['crop_box']
         for key in results['seg_fields']:
+            if results[key].shape[:2] != results['crop_source']:
+                raise ValueError(
+                    f'{results.get("seg_map_path", key)} has {results[key].shape[:2]} pixels (height, width), its '
+                    f'picture {results.get("img_path", "")} {results["crop_source"]}'
+                )
             labels = results[key][top : top + height, left : left + width]
             results[key] = mmcv.imresize(labels, self.scale[::-1], interpolation='nearest', backend=self.backend)
         return results

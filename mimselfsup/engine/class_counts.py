@@ -51,19 +51,24 @@ def class_count(dataset: dict[str, Any]) -> int | None:
 
 
 def _set_class_counts(cfg: Config) -> None:
-    found: dict[str, int] = {}
+    found: dict[str, tuple] = {}
     for where, dataset in _datasets(cfg):
         if bare(dataset['type']) not in _FROM_FILES:
             continue
         path = _file_of(dataset)
         if not os.path.isfile(path):
             return  # check_data says so, with what is expected
-        found[path] = len(read_class_names(path) if path.endswith('.txt') else _categories(path))
-        if found[path] != next(iter(found.values())):
-            first = next(iter(found))
-            raise ValueError(f'{where}: {path} has {found[path]} classes, but {first} has {found[first]}')
+        found[path] = read_class_names(path) if path.endswith('.txt') else _categories(path)
+        first = next(iter(found))
+        if found[path] != found[first]:
+            counts = f'{len(found[path])} classes and {len(found[first])}'
+            odd = sorted({str(each) for each in {*found[path]} ^ {*found[first]}})
+            raise ValueError(
+                f'{where}: {path} and {first} list {counts}, not the same: {", ".join(odd[:4]) or "their order"}; the '
+                f'order makes the labels'
+            )
     if found:
-        _set(cfg, next(iter(found.values())), next(iter(found)))
+        _set(cfg, len(found[first]), first)
     _compare(cfg)
 
 
@@ -119,9 +124,9 @@ def _file_of(dataset: dict[str, Any]) -> str:
     return os.path.join(root, dataset.get('ann_file', ''))
 
 
-def _categories(path: str) -> list[dict]:
-    """The categories of a COCO file, which may be a gigabyte: the rest is not parsed. Raises ValueError if there are
-    none."""
+def _categories(path: str) -> tuple[str, ...]:
+    """The names of the categories of a COCO file, which may be a gigabyte: the rest is not parsed. Raises ValueError
+    if there are none."""
     if os.path.getsize(path):
         with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = re.search(rb'"categories"\s*:\s*(?=\[)', content)
@@ -129,7 +134,7 @@ def _categories(path: str) -> list[dict]:
             while found and size < 2 * len(content) + _FIRST_READ:
                 part = content[found.end() : found.end() + size].decode(errors='ignore')
                 try:
-                    return json.JSONDecoder().raw_decode(part)[0]
-                except ValueError:  # cut off
+                    return tuple(each['name'] for each in json.JSONDecoder().raw_decode(part)[0])
+                except json.JSONDecodeError:  # cut off
                     size *= 2
     raise ValueError(f'{path}: no "categories", which a COCO annotation file lists')

@@ -1,6 +1,7 @@
 """Where the data of a config lies: put in place by ``--data``, and looked at before a model is built."""
 
 import inspect
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -20,8 +21,14 @@ from .validation import registered
 
 _EVALUATORS = ('val_evaluator', 'test_evaluator')
 _CHUNK = 1 << 20  # bytes
+LVIS_CLASSES = 1203  # of LVIS v1
 # What the names of classes tell of a set, and what is easily missed about it.
 _ABOUT = dict(
+    CocoFile=(
+        "Annotations in COCO's format, and the pictures where their file_name says, below the root; "
+        'tools/make_scenes.py --layouts coco writes a world of both.'
+    ),
+    ToyLVIS='A world of tools/make_scenes.py --layouts lvis.',
     Coco='COCO 2017: pictures and annotations as they are unpacked.',
     LVIS='LVIS v1: its annotations beside the picture folders of COCO 2017; val has pictures of train2017 too.',
     ADE20K='ADE20K: the release for scene parsing, ADEChallengeData2016.',
@@ -134,6 +141,13 @@ class _Source:
     def is_coco_json(self) -> bool:
         return self.annotations.endswith('.json') and any(word in self.kind for word in ('Coco', 'LVIS'))
 
+    @property
+    def about(self) -> str:
+        """Its key in what is told of sets; '' if nothing is."""
+        key = next((word for word in _ABOUT if word in self.kind), '')
+        real = key != 'LVIS' or class_count(self.dataset) in (None, LVIS_CLASSES)
+        return key if real else 'ToyLVIS'
+
     def tree(self) -> Iterator[tuple[str, str]]:
         """(path below the root, what it is)."""
         if self.annotations:
@@ -143,9 +157,8 @@ class _Source:
             if folder.strip('/.'):
                 yield folder.rstrip('/') + '/', what
             elif 'LVIS' in self.kind:  # the addresses of the pictures say in which folder they are
-                toy = not re.search(r'lvis_v\d', self.annotations) or os.path.isdir(os.path.join(self.root, 'train'))
                 for split in ('train', 'val'):
-                    yield (f'{split}/' if toy else f'{split}2017/'), what
+                    yield (f'{split}2017/' if self.about == 'LVIS' else f'{split}/'), what
 
     def lacking(self) -> list[str]:
         """Paths below the root that are not there; [''] for the root itself."""
@@ -159,7 +172,7 @@ class _Source:
             if not os.path.isdir(path):
                 missing.append(folder.rstrip('/') + '/')
             elif not any(os.scandir(path)):
-                missing.append(f'{folder.rstrip("/")}/* (the folder is empty)')
+                missing.append(f'{folder.rstrip("/") or "."}/* (the folder is empty)')
         return missing or [path for path in self._first_files() if not os.path.isfile(self._path(path))]
 
     def check_label_map(self) -> None:
@@ -186,7 +199,7 @@ class _Source:
         if pictures is None:
             return
         if self.is_coco_json:
-            name = _first_picture(Path(self._path(self.annotations)))
+            name = _first_picture(Path(self._path(self.annotations)), 'LVIS' in self.kind)
             if name:
                 yield os.path.join(pictures, name)
             return
@@ -227,14 +240,16 @@ def _files(folder: Path) -> Iterator[str]:
             yield os.path.join(where, name)
 
 
-def _first_picture(annotations: Path) -> str | None:
-    """The file of the first picture in a json file of COCO or LVIS, which may be a gigabyte: it is not parsed."""
-    pattern, rest = re.compile(rb'"(file_name|coco_url)": ?"([^"]+)"'), b''
+def _first_picture(annotations: Path, by_address: bool) -> str | None:
+    """The file of the first picture in a json file of COCO, or of LVIS, which has addresses instead. It may be a
+    gigabyte: it is not parsed."""
+    key = rb'coco_url|file_name' if by_address else rb'file_name'
+    pattern, rest = re.compile(rb'"(' + key + rb')"\s*:\s*("(?:[^"\\]|\\.)+")'), b''
     with open(annotations, 'rb') as file:
         while chunk := file.read(_CHUNK):
             found = pattern.search(rest + chunk)
             if found:
-                name = found.group(2).decode()
+                name = json.loads(found.group(2))
                 # http://images.cocodataset.org/val2017/000000397133.jpg
                 return name if found.group(1) == b'file_name' else name.split('://')[-1].partition('/')[2]
             rest = chunk[-1024:]
@@ -250,7 +265,7 @@ def _what_is_missing(cfg: Config, sources: list[_Source], source: _Source, lacki
         holds = ', '.join(there[:8]) + (', ...' if len(there) > 8 else '')
         first = f'{source.where}: {root} lacks {", ".join(lacking)}; it holds {holds or "nothing"}'
     paths = {path: what for each in sources if each.root == root for path, what in each.tree()}
-    about = next((text for word, text in _ABOUT.items() if word in source.kind), '')
+    about = _ABOUT.get(source.about, '')
     if not paths:
         return first
     expected = [f'{first}. Expected ({source.kind}):', f'  {root.rstrip("/")}/', *_tree_lines(paths), about]

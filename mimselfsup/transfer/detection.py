@@ -1,9 +1,10 @@
 """What detection needs beside mmdet. For ``custom_imports``: importing mmdet takes seconds."""
 
 from mmdet.datasets import CocoDataset
+from mmdet.evaluation.metrics import FasterCocoMetric as _FasterCocoMetric
 from mmengine.fileio import get_local_path
 
-from mimselfsup.registry import DATASETS
+from mimselfsup.registry import DATASETS, METRICS
 
 
 @DATASETS.register_module()
@@ -37,3 +38,21 @@ class CocoFileDataset(CocoDataset):
             return super().load_data_list()
         finally:
             del self.COCOAPI
+
+
+@METRICS.register_module()
+class FasterCocoMetric(_FasterCocoMetric):
+    """mmdet's, which has no score where nothing was detected at all: here it is 0, and -1 for sizes that no object
+    has, as elsewhere. (A curve from random weights begins there, and ``save_best`` stops without a score.)"""
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        scores = super().compute_metrics(results)
+        if self.format_only or any(len(prediction['scores']) for _, prediction in results):
+            return scores
+        areas = [each['area'] for each in self._coco_api.dataset['annotations'] if not each.get('iscrowd')]
+        sizes = dict(s=(0, 32**2), m=(32**2, 96**2), l=(96**2, float('inf')))
+        for kind in self.metrics:
+            for item in self.metric_items or ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'):
+                low, high = sizes.get(item.rpartition('_')[2], (0, float('inf')))
+                scores[f'{kind}_{item}'] = 0.0 if any(low <= area < high for area in areas) else -1.0
+        return scores

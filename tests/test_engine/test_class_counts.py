@@ -91,9 +91,13 @@ def test_heads_are_compared_with_data_sets_whose_classes_are_known(tmp_path):
 def test_files_that_differ_from_one_another_are_refused(tmp_path):
     write_classes(tmp_path, 4)
     val = tmp_path / 'annotations' / 'instances_val.json'
-    val.write_text(json.dumps(dict(categories=[dict(id=1, name='a')])))
+    content = json.loads(val.read_text())
     name = 'detection/mask-rcnn_vitdet-toy-p6_1xb4-lsj-1k_toy.py'
-    with pytest.raises(ValueError, match=r'instances_val\.json has 1 classes, but .*instances_train\.json has 4'):
+    val.write_text(json.dumps(dict(categories=content['categories'][::-1])))  # every box would be another class
+    with pytest.raises(ValueError, match=r'instances_val\.json and .*instances_train\.json list .*: their order; the'):
+        prepared(name, tmp_path)
+    val.write_text(json.dumps(dict(categories=content['categories'][:3])))
+    with pytest.raises(ValueError, match='list 3 classes and 4, not the same: class 3; the order'):
         prepared(name, tmp_path)
     val.write_text('{}')
     with pytest.raises(ValueError, match=r'instances_val\.json: no "categories"'):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from mimselfsup.datasets.scenes import write_scenes
 from mimselfsup.engine.data_roots import check_data, set_data_root
@@ -186,3 +187,56 @@ def test_data_elsewhere_than_on_disks_is_not_looked_for():
         cfg[name].dataset.data_root = 's3://bucket/coco/'
     cfg.val_evaluator.ann_file = 's3://bucket/coco/annotations/instances_val.json'
     check_data(cfg)
+
+
+@pytest.mark.parametrize('ascii_only', [True, False])
+def test_names_of_pictures_are_read_as_json_has_them(tmp_path, ascii_only):
+    """Escaped, and with COCO's address before the name of the file."""
+    name = 'img/straße "é".jpg'
+    (tmp_path / 'annotations').mkdir()
+    image = dict(coco_url='http://images.cocodataset.org/train2017/1.jpg', file_name=name, id=1)
+    for split in ('train', 'val'):
+        path = tmp_path / 'annotations' / f'instances_{split}.json'
+        path.write_text(json.dumps(dict(images=[image]), ensure_ascii=ascii_only), encoding='utf-8')
+    cfg = coco()
+    cfg.pop('val_evaluator')
+    set_data_root(cfg, str(tmp_path))
+    assert f'lacks {name};' in refused(cfg)
+    (tmp_path / 'img').mkdir()
+    (tmp_path / name).write_text('')
+    check_data(cfg)
+
+
+def test_a_world_that_is_missing_can_be_made(tmp_path):
+    expected = {'CocoFileDataset': '--layouts coco', 'LVISDataset': '--layouts lvis'}
+    for kind, remedy in expected.items():
+        cfg = coco(kind=f'mimselfsup.{kind}', prefix='lvis_v1')
+        for name in ('train', 'val'):
+            cfg[f'{name}_dataloader'].dataset.num_classes = 10
+        set_data_root(cfg, str(tmp_path))
+        message = refused(cfg)
+        assert f'tools/make_scenes.py {remedy}' in message and 'COCO 2017' not in message and '2017/' not in message
+    assert 'lacks annotations/lvis_v1_train.json, ./* (the folder is empty); it holds nothing' in message
+
+
+@pytest.mark.parametrize(
+    ('draw', 'message'),
+    [
+        (lambda: Image.new('RGB', (4, 4)), 'a picture of mode RGB, label maps have one channel'),
+        (
+            lambda: Image.new('L', (4, 4), 151),
+            r'pixels of value 151; .* of 150 classes \(ADE20KDataset\) have 1 to 150',
+        ),
+        (lambda: Image.new('L', (4, 4), 150), None),
+        (lambda: Image.new('L', (4, 4), 255), None),
+    ],
+)
+def test_the_first_label_map_is_looked_into(world, draw, message):
+    path = world / 'ade20k' / 'annotations' / 'training'
+    draw().save(sorted(path.iterdir())[0])
+    cfg = segmentation(*ADE)
+    set_data_root(cfg, str(world / 'ade20k'))
+    if message is None:
+        return check_data(cfg)
+    with pytest.raises(ValueError, match=message):
+        check_data(cfg)

@@ -83,14 +83,15 @@ def test_relative_positions_along_an_axis_are_resized_linearly(tmp_path):
     torch.testing.assert_close(ramp, ((torch.arange(7) + 0.5) * step - 0.5).clamp(0, 2))
 
 
-def test_a_shared_table_is_resized_as_the_pre_trained_network_would_itself(tmp_path):
-    source, backbone = vit(position='shared_relative'), vit(side=32, position='shared_relative')
+@pytest.mark.parametrize(('size', 'entries'), [((32, 32), 228), ((24, 32), 168)])
+def test_a_shared_table_is_resized_as_the_pre_trained_network_would_itself(tmp_path, size, entries):
+    source, backbone = vit(position='shared_relative'), vit(side=size, position='shared_relative')
     model = model_of(backbone)
     report = load_pretrained(model, saved(tmp_path, ('backbone.', source)))
-    images = torch.randn(1, 3, 32, 32)
+    images = torch.randn(1, 3, *size)
     torch.testing.assert_close(model.backbone(images)[0], source(images)[0])
     assert report.resized == ['rel_pos_bias.relative_position_bias_table']
-    assert '(52, 2) -> (228, 2)' in str(report)
+    assert f'(52, 2) -> ({entries}, 2)' in str(report)
 
 
 def test_windows_of_swin_are_resized_and_what_they_say_of_no_distance_stays(tmp_path):
@@ -109,17 +110,17 @@ def test_windows_of_swin_are_resized_and_what_they_say_of_no_distance_stays(tmp_
 def test_resized_tables_keep_constants_and_orientation():
     rows = torch.arange(5.0)[:, None].expand(5, 5)
     table = torch.stack([rows.flatten(), rows.T.flatten(), torch.full((25,), 7.0)], 1)
-    grown = resize_table(table, 81).T.reshape(3, 9, 9)
+    grown = resize_table(table, (5, 5), False).T.reshape(3, 9, 9)
     assert torch.allclose(grown[2], torch.tensor(7.0))
     torch.testing.assert_close(grown[0], grown[1].T)
     torch.testing.assert_close(grown[0][:, 3], grown[0][:, 5])
     assert (grown[0].diff(dim=0) > 0).all()
     with_cls = torch.cat([table, torch.tensor([[1.0] * 3, [2.0] * 3, [3.0] * 3])])
-    assert torch.equal(resize_table(with_cls, 84)[-3:], with_cls[-3:])
-    assert torch.equal(resize_table(with_cls, 25), table)  # no room for [CLS]
-    for entries, message in ((83, 'square windows'), (28, 'cannot be made up')):
+    assert torch.equal(resize_table(with_cls, (5, 5), True)[-3:], with_cls[-3:])
+    assert torch.equal(resize_table(with_cls, (3, 3), False), table)  # no room for [CLS]
+    for wrong, with_cls, message in ((table[:21], False, 'square windows'), (table, True, 'cannot be made up')):
         with pytest.raises(CheckpointError, match=message):
-            resize_table(table, entries)
+            resize_table(wrong, (2, 3), with_cls)
 
 
 def test_positions_of_no_square_grid_are_kept_or_refused(tmp_path):
@@ -187,6 +188,11 @@ def test_one_table_for_all_blocks_becomes_one_for_each(tmp_path):
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(model.backbone(images)[0], source(images)[0], rtol=1e-4, atol=1e-5)
 
+    larger = model_of(RelativeViT(ARCH, **{**options, 'img_size': 24}, **changes))
+    report = load_pretrained(larger, tmp_path / 'run.pth')
+    assert report.resized == [f'layers.{block}.attn.relative_position_bias_table' for block in (0, 1)]
+    assert 'layers.1.attn.relative_position_bias_table (52, 2) -> (124, 2)' in str(report)
+
 
 @pytest.mark.parametrize(
     ('source', 'model', 'message'),
@@ -201,6 +207,11 @@ def test_one_table_for_all_blocks_becomes_one_for_each(tmp_path):
             vit,
             r'such as layers\.0\.attn\.q_bias; a table of relative positions in every block is that of '
             r"type='mimselfsup\.RelativeViT'",
+        ),
+        (
+            lambda: vit(num_cls_tokens=8),
+            lambda: RelativeViT(ARCH, img_size=16, patch_size=4, use_abs_pos_emb=True),
+            r'absolute positions \(8 \[CLS\] tokens\), and RelativeViT is for those of BEiT',
         ),
         (lambda: vit(pre_norm=True), vit, r'has no place for pre_norm \(2\)'),
         (vit, lambda: vit(pre_norm=True), r'has no place for patch_embed\.projection\.bias'),

@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmdet.evaluation.metrics import FasterCocoMetric
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mimselfsup.datasets.scenes import write_scenes
+from mimselfsup.transfer.detection import FasterCocoMetric
 from mimselfsup.transfer.lvis import LVISDataset, LVISFasterMetric
 
 SIDE, CATEGORIES, PICTURES = 140, 6, 16
@@ -211,21 +211,24 @@ def test_three_hundred_of_a_picture_count_over_all_categories(tmp_path):
     ('change', 'expected'),
     [
         ({}, 1.0),  # not annotated, not denied: the second detection is nothing
-        (dict(neg_category_ids=[2]), 1.0),  # denied, but category 2 has no truth to lose precision on
-        (dict(second=1), 0.5),  # of the category itself: wrong, and before the right one
+        (dict(neg_category_ids=[2]), 0.75),  # denied: before the right one of category 2, which another picture shows
+        (dict(second=1), 0.75),  # of the category itself: wrong, and before the right one
         (dict(second=1, not_exhaustive_category_ids=[1]), 1.0),
-        (dict(second=1, labelled=False), -1.0),  # without truth there is nothing to score
+        (dict(second=1, labelled=False), 1.0),  # without truth there is nothing to score: category 2 alone
     ],
 )
 def test_one_wrong_detection(tmp_path, change, expected):
-    """The picture shows one object of category 1, found; a better score goes to a detection beside it."""
+    """The picture shows one object of category 1, found; a better score goes to a detection beside it. Another picture
+    shows one of category 2, found: AP is the mean of both."""
     image = dict(id=7, coco_url='http://host/a/7.jpg', width=SIDE, height=SIDE)
     image |= dict(neg_category_ids=[], not_exhaustive_category_ids=[])
     image |= {key: value for key, value in change.items() if key in image}
+    other = dict(image, id=8, coco_url='http://host/a/8.jpg', neg_category_ids=[], not_exhaustive_category_ids=[])
     box = dict(id=1, image_id=7, category_id=1, bbox=[10, 10, 20, 20], area=400, segmentation=rle((10, 10, 20, 20)))
+    found_elsewhere = dict(box, id=2, image_id=8, category_id=2)
     truth = dict(
-        images=[image],
-        annotations=[box] if change.get('labelled', True) else [],
+        images=[image, other],
+        annotations=[box, found_elsewhere] if change.get('labelled', True) else [found_elsewhere],
         categories=[dict(id=i, name=f'c{i}', frequency='f') for i in (1, 2)],
     )
     instances = dict(
@@ -233,7 +236,15 @@ def test_one_wrong_detection(tmp_path, change, expected):
         scores=torch.tensor([0.5, 0.9]),
         labels=torch.tensor([0, change.get('second', 2) - 1]),
     )
-    samples = [dict(img_id=7, ori_shape=(SIDE, SIDE), pred_instances=instances)]
+    right = dict(
+        bboxes=torch.tensor([[10.0, 10, 30, 30]]),
+        scores=torch.tensor([0.5]),
+        labels=torch.tensor([1]),
+    )
+    samples = [
+        dict(img_id=number, ori_shape=(SIDE, SIDE), pred_instances=each)
+        for number, each in ((7, instances), (8, right))
+    ]
     found = score(LVISFasterMetric(write(tmp_path / 'lvis.json', truth)), truth, samples)
     assert found['lvis/bbox_AP'] == pytest.approx(expected)
     assert found['lvis/bbox_APr'] == -1
@@ -278,6 +289,26 @@ def test_the_fast_metric_of_coco_is_pycocotools(tmp_path):
             half = evaluation.eval['precision'][0, :, :, 0, -1]
             assert found[f'coco/{kind}_mAP_50'] == pytest.approx(half[half > -1].mean(), abs=5.1e-4)
             assert 0.05 < found[f'coco/{kind}_mAP'] < 0.9
+
+
+def test_a_detector_that_finds_nothing_has_a_score_of_coco_too(tmp_path):
+    truth = random_truth(1)
+    truth['annotations'] = [each for each in truth['annotations'] if each['area'] < 96**2]
+    empty = dict(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.long))
+    samples = [dict(img_id=each['id'], ori_shape=(SIDE, SIDE), pred_instances=empty) for each in truth['images']]
+    found = score(FasterCocoMetric(ann_file=write(tmp_path / 'coco.json', truth), metric='bbox'), truth, samples)
+    names = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m')
+    assert found == {f'coco/bbox_{name}': 0.0 for name in names} | {'coco/bbox_mAP_l': -1.0}
+    one = [copy.deepcopy(samples[0]), *samples[1:]]
+    box = next(each for each in truth['annotations'] if each['image_id'] == samples[0]['img_id'])
+    x, y, width, height = box['bbox']
+    one[0]['pred_instances'] = dict(
+        bboxes=torch.tensor([[x, y, x + width, y + height]]),
+        scores=torch.ones(1),
+        labels=torch.tensor([box['category_id'] - 1]),
+    )
+    found = score(FasterCocoMetric(ann_file=str(tmp_path / 'coco.json'), metric='bbox'), truth, one)
+    assert found['coco/bbox_mAP'] > 0
 
 
 def as_results(samples, kind):

@@ -3,6 +3,7 @@
 import copy
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mimselfsup.apis import predictions as module
-from mimselfsup.apis.predictions import FineTuned, draw_predictions, truth_of
+from mimselfsup.apis.predictions import FineTuned, draw_predictions, predict, truth_of
 from mimselfsup.engine.launch import load_config
 from mimselfsup.registry import MODELS
 from mimselfsup.visualization.predictions import draw_objects, draw_regions, predictions_figure
@@ -146,7 +147,7 @@ def test_the_command(project, checkpoints, monkeypatch, capsys):
 
 def test_runs_of_two_tasks_and_of_other_data_are_refused(project, checkpoints, tmp_path):
     runs = [FineTuned(name, project.folder / f'{name}.py', checkpoints[name, 0]) for name in ('detector', 'segmentor')]
-    both = tmp_path / 'both'
+    both, voc = tmp_path / 'both', project.world / 'voc'
     both.mkdir()
     for folder in (project.world, project.world / 'voc'):
         for path in folder.iterdir():
@@ -158,3 +159,55 @@ def test_runs_of_two_tasks_and_of_other_data_are_refused(project, checkpoints, t
         draw_predictions(runs, both, number=1)
     with pytest.raises(ValueError, match='--num 0'):
         draw_predictions(runs, number=0)
+
+    segmentor = project.folder / 'segmentor.py'
+    elsewhere = tmp_path / 'elsewhere.py'
+    elsewhere.write_text(
+        segmentor.read_text().replace('data/VOCdevkit/VOC2012', str(shutil.copytree(voc, tmp_path / 'v')))
+    )
+    here = tmp_path / 'here.py'
+    here.write_text(segmentor.read_text().replace('data/VOCdevkit/VOC2012', str(voc)))
+    linked = tmp_path / 'linked.py'
+    (tmp_path / 'link').symlink_to(voc)
+    linked.write_text(segmentor.read_text().replace('data/VOCdevkit/VOC2012', str(tmp_path / 'link')))
+    runs = [FineTuned(path.stem, path, checkpoints['segmentor', 0]) for path in (here, linked, elsewhere)]
+    draw_predictions(runs[:2], number=1)
+    with pytest.raises(ValueError, match=r'elsewhere\.py: .*val_0.* is not among its validation pictures'):
+        draw_predictions(runs, number=1)
+
+
+def test_predictions_that_are_scored_at_another_size_are_drawn_at_that_of_the_picture(
+    project, checkpoints, monkeypatch
+):
+    """Linear segmentation of VOC squashes the picture and scores there; this one is neither square nor of that size."""
+    voc = Path(shutil.copytree(project.world / 'voc', project.folder / 'voc'))
+    for folder in ('JPEGImages', 'SegmentationClass', 'SegmentationClassAug'):
+        for path in (voc / folder).iterdir():
+            Image.open(path).resize((50, 40), Image.Resampling.NEAREST).save(path)
+    steps = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(type='Resize', scale=(48, 48), keep_ratio=False),
+        dict(type='mimselfsup.ScoreAtThisSize'),
+        dict(type='PackSegInputs'),
+    ]
+    seen = {}
+    monkeypatch.setattr(module, 'predictions_figure', lambda rows, titles, **_: seen.update(rows=rows))
+    monkeypatch.setattr(
+        module,
+        'predict',
+        lambda model, sample, score: seen.update(labels=predict(model, sample, score)['labels']) or seen,
+    )
+    run = FineTuned('linear', project.folder / 'segmentor.py', checkpoints['segmentor', 0])
+    draw_predictions([run], voc, number=1, cfg_options={'val_dataloader.dataset.pipeline': steps})
+    ((picture, _, drawn),) = seen['rows']
+    assert (
+        seen['labels'].shape == (48, 48)
+        and drawn.shape == picture.shape
+        and picture.shape[0] * 5 == picture.shape[1] * 4
+    )
+    # The colours of the corners are those of the labels there.
+    meta = module._validation_data(module._prepared(run, voc, None)).metainfo
+    for place, label in ((0, seen['labels'][0, 0]), (-1, seen['labels'][-1, -1])):
+        expected = 0.4 * 255 * picture[place, place] + 0.6 * np.array(meta['palette'][label])
+        np.testing.assert_allclose(drawn[place, place] * 255, expected, atol=1.01)

@@ -203,6 +203,8 @@ def test_published_settings(row):
     assert pixels[0].scale == ((2049, 1025) if 'cityscapes' in name else (4 * side, side))
     if 'upernet' in name:
         assert (model.auxiliary_head.in_index, model.decode_head.dropout_ratio) == (2, 0.1)
+    if name.startswith('linear'):
+        assert model.decode_head.dropout is None
     if 'cityscapes' in name:
         assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {'head': dict(lr_mult=10.0)}
 
@@ -422,6 +424,11 @@ def test_labels_follow_the_crop():
     wanted = F.interpolate(torch.from_numpy(out['gt_seg_map'])[None, None].float(), (8, 12), mode='nearest')
     np.testing.assert_array_equal(small['gt_seg_map'], wanted[0, 0].numpy())
     assert small['img'].shape[:2] == (32, 48)
+
+    # A picture that was turned by its EXIF entry, and its label map that was not.
+    turned = dict(results, gt_seg_map=results['gt_seg_map'].T, seg_map_path='x.png', img_path='x.jpg')
+    with pytest.raises(ValueError, match=r'x\.png has \(\d+, \d+\) pixels \(height, width\), its picture x\.jpg'):
+        crop.transform(turned)
 
 
 def test_data_of_other_classes_than_the_heads_are_refused(world, tmp_path):

@@ -54,5 +54,5 @@ scenes_for_validation = dict(
     ),
 )
 scenes_metric = dict(
-    type='FasterCocoMetric', ann_file='data/toy/annotations/instances_val.json', metric=['bbox', 'segm']
+    type='mimselfsup.FasterCocoMetric', ann_file='data/toy/annotations/instances_val.json', metric=['bbox', 'segm']
 )

@@ -8,6 +8,7 @@ tools/dist_train.sh configs/benchmarks/detection/cascade-mask-rcnn_vit-small-p16
 
 # Its heads (4conv1fc, GIoU on decoded boxes) and its crops are iBOT's.
 _base_ = 'mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
+custom_imports = dict(imports=['mimselfsup.transfer.detection'], allow_failed_imports=False)
 
 checkpoint_file = None  # of the base's backbone
 model = dict(
@@ -28,7 +29,7 @@ model = dict(
     ],
 )
 train_dataloader = dict(batch_size=4)
-val_evaluator = dict(type='FasterCocoMetric')
+val_evaluator = dict(type='mimselfsup.FasterCocoMetric')
 test_evaluator = val_evaluator
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs)

@@ -6,6 +6,7 @@ tools/dist_train.sh configs/benchmarks/detection/mask-rcnn_swin-tiny-w7_8xb2-1x_
 """
 
 _base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+custom_imports = dict(imports=['mimselfsup.transfer.detection'], allow_failed_imports=False)
 
 pretrained = None  # a file to download in the base, and what --pretrained sets here
 model = dict(
@@ -21,7 +22,7 @@ model = dict(
         with_mask_token=False,
     )
 )
-val_evaluator = dict(type='FasterCocoMetric')
+val_evaluator = dict(type='mimselfsup.FasterCocoMetric')
 test_evaluator = val_evaluator
 auto_scale_lr = dict(enable=True)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

@@ -9,6 +9,7 @@ tools/dist_train.sh configs/benchmarks/detection/mask-rcnn_swin-tiny-w7_8xb2-ms-
 """
 
 _base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py'
+custom_imports = dict(imports=['mimselfsup.transfer.detection'], allow_failed_imports=False)
 
 pretrained = None  # a file to download in the base, and what --pretrained sets here
 model = dict(
@@ -24,7 +25,7 @@ model = dict(
         with_mask_token=False,
     )
 )
-val_evaluator = dict(type='FasterCocoMetric')
+val_evaluator = dict(type='mimselfsup.FasterCocoMetric')
 test_evaluator = val_evaluator
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs)

@@ -7,6 +7,7 @@ tools/dist_train.sh configs/benchmarks/detection/mask-rcnn_vitdet-base-p16_8xb2-
 """
 
 _base_ = ['../../_base_/detection/mask-rcnn_vitdet-base.py', 'mmdet::_base_/datasets/coco_instance.py']
+custom_imports = dict(imports=['mimselfsup.transfer.detection'], allow_failed_imports=False)
 
 train_pipeline, test_pipeline = _base_.lsj_pipeline, _base_.whole_pipeline
 train_dataloader = dict(
@@ -16,7 +17,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='FasterCocoMetric')
+val_evaluator = dict(type='mimselfsup.FasterCocoMetric')
 test_evaluator = val_evaluator
 # 88.9% and 96.3% of the run, as in ViTDet: AMT prints neither steps nor rate.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=90000, val_interval=15000)

@@ -16,6 +16,7 @@ model = dict(
         channels=4 * 384,
         num_convs=0,
         concat_input=False,
+        dropout_ratio=0.0,
         num_classes=150,
     ),
     auxiliary_head=None,

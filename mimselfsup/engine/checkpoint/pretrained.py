@@ -108,6 +108,7 @@ def load_pretrained(model: nn.Module, path: _PathLike, network: str | None = Non
     optional += [name for name in backbone.state_dict() if name.endswith(_AXES)]
     try:
         saved = read_backbone(path, network)
+        _refuse_positions(backbone, saved.state)
         fitted = fitted_state(backbone, saved.state)
         found = load_weights(
             backbone,
@@ -118,11 +119,12 @@ def load_pretrained(model: nn.Module, path: _PathLike, network: str | None = Non
         )
     except CheckpointError as error:
         raise CheckpointError(f'--pretrained {path}: {error}') from error
-    shapes = {
-        name: f'{tuple(saved.state[name].shape)} -> {tuple(value.shape)}'
-        for name, value in backbone.state_dict().items()
-        if name in saved.state and saved.state[name].shape != value.shape
-    }
+    shapes = {}
+    for name, value in backbone.state_dict().items():
+        shared = name.endswith(_TABLE) and name not in saved.state  # of a RelativeViT's blocks: each takes a copy
+        before = saved.state.get(_SHARED_TABLE if shared else name)
+        if before is not None and before.shape != value.shape:
+            shapes[name] = f'{tuple(before.shape)} -> {tuple(value.shape)}'
     source = saved.prefix.rstrip('.') or 'a backbone alone'
     new = [*found.missing, *(name for name in found.loaded if name.endswith(_AXES) and name not in saved.state)]
     dropped = (name for name in saved.state if name not in fitted and not name.endswith('relative_position_index'))
@@ -178,7 +180,8 @@ def fitted_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
 
     - [CLS] tokens and their positions are left out where the backbone has none. Absolute positions are resized as the
       backbone itself would for an image of another size.
-    - Tables of relative positions for another window are resized, bicubic; the entries of [CLS] are kept, or left out.
+    - Tables of relative positions for another window, square or not, are resized, bicubic; the entries of [CLS] are
+      kept, or left out.
       (Those of a RelativeViT, one table per block, are its own affair when it loads.)
     - Relative positions along one axis, as in ViTDet, are resized linearly.
     """
@@ -194,7 +197,8 @@ def fitted_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
         if saved is None or saved.shape == shape:
             continue
         if name.endswith(_TABLE) and saved.shape[1] == shape[1] and not isinstance(backbone, RelativeViT):
-            fitted[name] = resize_table(saved, shape[0])
+            window = backbone.get_submodule(name.removesuffix(f'.{_TABLE}')).window_size
+            fitted[name] = resize_table(saved, window, with_cls=shape[0] % 2 == 0)  # 3 more than an odd number
         elif name.endswith(_AXES) and saved.shape[1] == shape[1]:
             line = F.interpolate(saved.T.unsqueeze(0).float(), size=shape[0], mode='linear')
             fitted[name] = line[0].T.to(saved.dtype)
@@ -203,24 +207,26 @@ def fitted_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
     return fitted
 
 
-def resize_table(table: Tensor, entries: int) -> Tensor:
-    """(distances + 3 or 0, heads) of a square window -> ``entries`` rows, by bicubic interpolation of the distances.
+def resize_table(table: Tensor, window: tuple[int, int], with_cls: bool) -> Tensor:
+    """(distances + 3 or 0, heads) of a square window -> the same of ``window``, by bicubic interpolation of distances.
 
     As :class:`~mimselfsup.models.backbones.MaskedViT` does for images of another size. (mmpretrain's own resize needs
-    a function that SciPy has removed.) The last 3 are of [CLS], kept where there is room for them. Raises
-    CheckpointError for windows that are not square, and where [CLS] is wanted and not there.
+    a function that SciPy has removed.) The last 3 are of [CLS], kept if it is ``with_cls``. Raises CheckpointError for
+    a table of a window that is not square, and where [CLS] is wanted and not there.
     """
-    extra, new_extra = (0 if math.isqrt(count) ** 2 == count else 3 for count in (len(table), entries))
-    side, new_side = math.isqrt(len(table) - extra), math.isqrt(entries - new_extra)
-    if side**2 + extra != len(table) or new_side**2 + new_extra != entries or new_extra > extra:
+    extra = 3 if len(table) % 2 == 0 else 0  # there is an odd number of distances
+    side = math.isqrt(len(table) - extra)
+    if side**2 + extra != len(table) or (with_cls and not extra):
         raise CheckpointError(
-            f'a table of relative positions has {len(table)} entries, the model wants {entries}: only those of square '
-            f'windows can be resized, and entries of [CLS] cannot be made up'
+            f'a table of relative positions has {len(table)} entries, the model wants it for {window[0]} x {window[1]} '
+            f'patches{" and [CLS]" if with_cls else ""}: only those of square windows can be resized, and entries of '
+            f'[CLS] cannot be made up'
         )
+    rows, columns = (2 * each - 1 for each in window)
     distances = table[: side**2].T.reshape(1, -1, side, side).float()
-    if side != new_side:
-        distances = F.interpolate(distances, size=(new_side, new_side), mode='bicubic', align_corners=False)
-    return torch.cat([distances.flatten(2)[0].T.to(table.dtype), table[side**2 :][:new_extra]])
+    if (rows, columns) != (side, side):
+        distances = F.interpolate(distances, size=(rows, columns), mode='bicubic', align_corners=False)
+    return torch.cat([distances.flatten(2)[0].T.to(table.dtype), table[side**2 :][: 3 if with_cls else 0]])
 
 
 def _resized_positions(backbone: nn.Module, state: Mapping[str, Tensor]) -> Tensor:
@@ -245,6 +251,18 @@ def _resized_positions(backbone: nn.Module, state: Mapping[str, Tensor]) -> Tens
     else:
         resize = resize_pos_embed
     return resize(saved, (side, side), tuple(backbone.patch_resolution), backbone.interpolate_mode, kept)
+
+
+def _refuse_positions(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
+    from mimselfsup.models.backbones import RelativeViT
+
+    absolute = 'pos_embed' in state and not any(name.endswith(_TABLE) for name in state)
+    if isinstance(backbone, RelativeViT) and absolute:
+        tokens = state['cls_token'].shape[1] if 'cls_token' in state else 0
+        raise CheckpointError(
+            f'it has absolute positions ({tokens} [CLS] tokens), and RelativeViT is for those of BEiT; take a config '
+            f"whose backbone is type='mimselfsup.MaskedViT'"
+        )
 
 
 def _refuse_another_network(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -25,10 +25,9 @@ _FIRST_READ = 1 << 20  # bytes
 def set_class_counts(cfg: Config) -> None:
     """Makes ``num_classes`` what the data say, for data sets that read their classes from files; then compares.
 
-    With data of another number of classes (``--data`` of one's own), every ``num_classes`` in the data sets changes,
-    and in the model every one that was that of the data. Raises ValueError where files differ from one another, or
-    where a head is for another number than the data have: mmdet and mmseg train and score that without a word, or stop
-    with an index out of range.
+    Heads that are all for one number are then for that of the files (``--data`` of one's own). Raises ValueError where
+    files differ from one another, or where a head is for another number than the data have: mmdet and mmseg train and
+    score that without a word, or stop with an index out of range.
     """
     if cfg.get('default_scope') in ('mmdet', 'mmseg') and isinstance(cfg.get('model'), dict):
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -73,16 +72,15 @@ def _set_class_counts(cfg: Config) -> None:
 
 
 def _set(cfg: Config, count: int, path: str) -> None:
-    datasets = [each for _, each in _datasets(cfg) if bare(each['type']) in _FROM_FILES]
-    before = {class_count(each) for each in datasets} - {count, None}
-    heads = [node for node in _heads(cfg.model) if node[1]['num_classes'] in before]
-    for node in [*datasets, *(node for _, node in heads)]:
-        node['num_classes'] = count
-    if before:
-        print_log(
-            f'num_classes: {count}, those of {path}, instead of {", ".join(map(str, sorted(before)))}; in the data sets'
-            + ''.join(f', {key}' for key, _ in heads)
-        )
+    for _, dataset in _datasets(cfg):
+        if bare(dataset['type']) in _FROM_FILES:
+            dataset['num_classes'] = count
+    heads = dict(_heads(cfg.model))
+    before = {head['num_classes'] for head in heads.values()}
+    if len(before) == 1 and before != {count}:  # else one of them is meant: _compare names it
+        for head in heads.values():
+            head['num_classes'] = count
+        print_log(f'num_classes: {count}, those of {path}, instead of {before.pop()}, in {", ".join(heads)}')
 
 
 def _compare(cfg: Config) -> None:

@@ -15,11 +15,11 @@ class CocoFileDataset(CocoDataset):
     those of COCO.
 
     Args:
-        num_classes: how many there should be. Raises ValueError if there are not. The tools set it, and that of the
-            heads, by the file.
+        num_classes: how many there should be; None: as many as there are. The tools set it, and that of the heads, by
+            the file. Raises ValueError if there are others.
     """
 
-    def __init__(self, *args, num_classes: int, **kwargs) -> None:
+    def __init__(self, *args, num_classes: int | None = None, **kwargs) -> None:
         self.num_classes = num_classes
         super().__init__(*args, **kwargs)
 
@@ -27,7 +27,7 @@ class CocoFileDataset(CocoDataset):
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
             annotations = self.COCOAPI(path)
         names = tuple(category['name'] for category in annotations.dataset['categories'])
-        if len(names) != self.num_classes:
+        if self.num_classes not in (None, len(names)):
             raise ValueError(
                 f'{self.ann_file} has {len(names)} classes ({", ".join(names[:4])}, ...), but the config is for '
                 f'num_classes={self.num_classes}, which stands in the data sets and in the heads'

@@ -38,11 +38,11 @@ class SegmentationFileDataset(BaseSegDataset):
     For worlds of scenes and other people's files, in the folders and with the suffixes of any data set.
 
     Args:
-        num_classes: how many there should be. Raises ValueError if there are not, or no file. The tools set it, and
-            that of the heads, by the file.
+        num_classes: how many there should be; None: as many as there are. The tools set it, and that of the heads, by
+            the file. Raises ValueError if there are others, or no file.
     """
 
-    def __init__(self, *args, data_root: str, num_classes: int, **kwargs) -> None:
+    def __init__(self, *args, data_root: str, num_classes: int | None = None, **kwargs) -> None:
         path = Path(data_root) / 'classes.txt'
         if not path.is_file():
             raise ValueError(
@@ -50,7 +50,7 @@ class SegmentationFileDataset(BaseSegDataset):
                 f'--layouts ade20k cityscapes voc writes it with the rest'
             )
         names = read_class_names(path)
-        if len(names) != num_classes:
+        if num_classes not in (None, len(names)):
             raise ValueError(
                 f'{path} has {len(names)} classes ({", ".join(names[:4])}, ...), but the config is for '
                 f'num_classes={num_classes}, which stands in the data sets and in the heads'

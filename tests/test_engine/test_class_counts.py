@@ -35,7 +35,9 @@ def write_classes(root: Path, count: int) -> None:
     (root / 'classes.txt').write_text('\n'.join(names))
     (root / 'annotations').mkdir(exist_ok=True)
     for name in ('instances_train', 'instances_val', 'lvis_v1_train', 'lvis_v1_val'):
-        categories = [dict(id=place, name=name, note='"]' * 300_000) for place, name in enumerate(names)]
+        categories = [
+            dict(id=place, name=name, note='"]' * (600_000 if place == 0 else 1)) for place, name in enumerate(names)
+        ]
         content = dict(annotations=[dict(caption='{"categories": [')], categories=categories, images=[])
         (root / 'annotations' / f'{name}.json').write_text(json.dumps(content))
 
@@ -67,6 +69,24 @@ def test_the_files_say_how_many_classes_data_and_heads_are_for(name, tmp_path):
         assert dataset.get('dataset', dataset).num_classes == 7
     if 'rpn_head' in cfg.model:
         assert cfg.model.rpn_head.get('num_classes', 1) == 1
+
+
+def test_a_config_of_full_size_takes_data_of_ones_own(tmp_path):
+    write_classes(tmp_path, 3)
+    name = 'detection/mask-rcnn_vitdet-base-p16_8xb2-amp-lsj-90k_coco.py'
+    options = {}
+    for loader, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        key = f'{loader}_dataloader.dataset'
+        options |= {
+            f'{key}.type': 'mimselfsup.CocoFileDataset',
+            f'{key}.ann_file': f'annotations/instances_{split}.json',
+            f'{key}.data_prefix.img': '',
+        }
+    cfg = prepared(name, tmp_path, **options)
+    heads = cfg.model.roi_head
+    assert (heads.bbox_head.num_classes, heads.mask_head.num_classes) == (3, 3)
+    assert cfg.val_dataloader.dataset.num_classes == 3
+    assert 'num_classes' not in cfg.model.rpn_head
 
 
 def test_a_head_for_another_number_is_named(tmp_path):

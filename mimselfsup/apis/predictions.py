@@ -22,7 +22,7 @@ from mimselfsup.engine.data_roots import check_data, set_data_root
 from mimselfsup.engine.launch import load_config as read_config
 from mimselfsup.engine.validation import check_config
 from mimselfsup.registry import DATASETS, MODELS
-from mimselfsup.visualization.predictions import draw_objects, draw_regions, predictions_figure
+from mimselfsup.visualization.predictions import BACKGROUND, draw_objects, draw_regions, predictions_figure
 
 from .model import to_device
 
@@ -63,6 +63,7 @@ def draw_predictions(
     images = [mmcv.imread(path, channel_order='rgb') for path in paths]
     truths = [truth_of(first, index, configs[0].default_scope) for index in drawn]
     columns = [images_as_drawn(images), [_drawn(*each, first.metainfo) for each in zip(images, truths, strict=True)]]
+    predicted: list[dict[str, Any]] = []
     for run, config in zip(runs, configs, strict=True):
         data = _validation_data(config)
         places = {os.path.realpath(data.get_data_info(index)['img_path']): index for index in range(len(data))}
@@ -73,11 +74,12 @@ def draw_predictions(
             )
         model = load_fine_tuned(config, run.checkpoint, device)
         found = [predict(model, data[places[path]], score) for path in paths]
+        predicted += found
         columns.append([_drawn(*each, data.metainfo) for each in zip(images, found, strict=True)])
     rows, titles = list(zip(*columns, strict=True)), ['picture', 'ground truth', *(run.name for run in runs)]
     if configs[0].default_scope == 'mmdet':
         return predictions_figure(rows, titles, f'objects scored above {score:g}')
-    return predictions_figure(rows, titles, legend=_legend([each['labels'] for each in truths], first.metainfo))
+    return predictions_figure(rows, titles, legend=_legend(truths, predicted, first.metainfo))
 
 
 def load_fine_tuned(config: Config, checkpoint: str | Path, device: torch.device | str = 'cpu') -> BaseModel:
@@ -142,10 +144,18 @@ def _drawn(image: np.ndarray, found: Mapping[str, Any], meta: Mapping[str, Any])
     return draw_regions(image, labels, meta['classes'], meta.get('palette'))
 
 
-def _legend(maps: Sequence[np.ndarray], meta: Mapping[str, Any]) -> list[tuple[str, Sequence[int]]]:
-    """Classes and colours of what is there, the largest first."""
-    pixels = sum(np.bincount(each.ravel(), minlength=256) for each in maps)[: len(meta['classes'])]
-    return [(meta['classes'][label], meta['palette'][label]) for label in np.argsort(-pixels) if pixels[label]]
+def _legend(
+    truths: Sequence[Mapping], predicted: Sequence[Mapping], meta: Mapping[str, Any]
+) -> list[tuple[str, Sequence[int]]]:
+    """Classes and colours of what is drawn: first what is there, then what is said to be, the largest first."""
+    classes = meta['classes']
+    there, said = (
+        sum(np.bincount(each['labels'].ravel(), minlength=256) for each in maps)[: len(classes)]
+        for maps in (truths, predicted)
+    )
+    order = np.lexsort((-said, -there))
+    shown = [label for label in order if there[label] + said[label] and classes[label] != BACKGROUND]
+    return [(classes[label], meta['palette'][label]) for label in shown]
 
 
 def _prepared(run: FineTuned, data_root: str | Path | None, cfg_options: Mapping[str, Any] | None) -> Config:

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData, PixelData
 from .figure import picture_grid
 
 SMALLEST_SIDE = 384  # pixels: on smaller pictures the names of objects would cover them
-VOID = 255
+VOID, BACKGROUND = 255, 'background'
 
 
 def draw_objects(
@@ -52,7 +52,8 @@ def draw_objects(
 def draw_regions(
     image: np.ndarray, labels: np.ndarray, classes: Sequence[str], palette: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """The label of each pixel, (H, W), as a colour over ``image``; 255 is dark. Sizes as in :func:`draw_objects`.
+    """The label of each pixel, (H, W), as a colour over ``image``; 255 is dark, a class named background is the picture
+    itself. Sizes as in :func:`draw_objects`.
 
     Names stand in a legend: mmseg's, in the regions, take seconds per picture.
     """
@@ -65,7 +66,11 @@ def draw_regions(
     visualizer.dataset_meta = dict(classes=tuple(classes), palette=[list(colour) for colour in palette])
     sample = SegDataSample(gt_sem_seg=PixelData(data=torch.as_tensor(labels.astype(np.int64))[None]))
     visualizer.add_datasample('regions', image, sample, draw_gt=True, draw_pred=False, with_labels=False)
-    return visualizer.get_image() / 255
+    drawn = visualizer.get_image()
+    if BACKGROUND in classes:
+        nothing = labels == list(classes).index(BACKGROUND)
+        drawn[nothing] = image[nothing]
+    return drawn / 255
 
 
 def predictions_figure(

@@ -34,8 +34,18 @@ def test_regions_have_the_colours_of_their_labels_and_void_is_dark():
     drawn = draw_regions(grey(200, 400), labels, ['left', 'right'], [[255, 0, 0], [0, 0, 255]])
     assert drawn.shape == (400, 800, 3)  # enlarged, so that names can be read
     mixed = {'left': (0.4 * 100 + 0.6 * 255, 40, 40), 'right': (40, 40, 0.4 * 100 + 0.6 * 255), 'void': (40, 40, 40)}
-    for name, (row, column) in dict(left=(280, 380), right=(280, 790), void=(350, 30)).items():
+    places = dict(left=(280, 380), right=(280, 790), void=(350, 30))
+    for name, (row, column) in places.items():
         np.testing.assert_allclose(drawn[row, column] * 255, mixed[name], atol=1.01)
+    drawn = draw_regions(grey(200, 400), labels, ['background', 'right'], [[255, 0, 0], [0, 0, 255]])
+    np.testing.assert_allclose(drawn[places['left']] * 255, 100)
+    np.testing.assert_allclose(drawn[places['right']] * 255, mixed['right'], atol=1.01)
+
+
+def test_the_legend_has_what_is_there_and_then_what_is_said_to_be():
+    meta = dict(classes=('background', 'a', 'b', 'c', 'd'), palette=list('xabcd'))
+    truths, predicted = [dict(labels=np.array([[0, 0, 2, 2, 1, 255]]))], [dict(labels=np.array([[0, 3, 3, 2, 1, 1]]))]
+    assert module._legend(truths, predicted, meta) == [('b', 'b'), ('a', 'a'), ('c', 'c')]
 
 
 def test_objects_are_drawn_where_they_are():
@@ -100,7 +110,7 @@ def test_columns_are_picture_truth_and_each_checkpoint(project, checkpoints, mon
     assert seen['note'] == ('objects scored above 0' if name == 'detector' else '')
     names = (project.world / 'voc' / 'classes.txt').read_text().split()
     shown = [word for word, _ in seen['legend']]
-    assert (shown[0] == 'background' and {*shown} <= {*names}) if name == 'segmentor' else not shown
+    assert {*shown} <= {*names} - {'background'} and bool(shown) == (name == 'segmentor')
     for picture, truth, first, second, again in seen['rows']:
         assert picture.shape == truth.shape == first.shape == (384, 384, 3)
         np.testing.assert_array_equal(first, again)
@@ -209,5 +219,6 @@ def test_predictions_that_are_scored_at_another_size_are_drawn_at_that_of_the_pi
     # The colours of the corners are those of the labels there.
     meta = module._validation_data(module._prepared(run, voc, None)).metainfo
     for place, label in ((0, seen['labels'][0, 0]), (-1, seen['labels'][-1, -1])):
-        expected = 0.4 * 255 * picture[place, place] + 0.6 * np.array(meta['palette'][label])
+        colour = 255 * picture[place, place] if label == 0 else np.array(meta['palette'][label])  # background
+        expected = 0.4 * 255 * picture[place, place] + 0.6 * colour
         np.testing.assert_allclose(drawn[place, place] * 255, expected, atol=1.01)

@@ -257,6 +257,12 @@ def set_accumulation(cfg: Config, accumulate: int | None) -> None:
             raise ValueError(f'--accumulate {accumulate}, must be at least 1: the batches of one optimizer step')
         wrapper.accumulative_counts = accumulate
     count = wrapper.get('accumulative_counts', 1)
+    batches = cfg.train_cfg.get('max_iters') if _counts_iterations(cfg) else None
+    if count > 1 and batches:
+        _log(
+            f'train_cfg.max_iters={batches} counts batches, {batches // count} optimizer steps of {count}; for '
+            f'as many steps as without, it, val_interval and what param_scheduler counts must be {count} times as large'
+        )
     sampler = loader.get('sampler')
     if count == 1 or not isinstance(sampler, dict) or loader.get('batch_sampler'):
         return

@@ -68,6 +68,14 @@ def test_accumulation_needs_whole_steps_per_epoch(prepared):
     assert cfg.train_dataloader.sampler == dict(type='mimselfsup.EpochSampler', shuffle=True, batches_of=8)
 
 
+def test_accumulation_says_how_many_steps_are_left_of_a_run_by_iteration(prepared, capsys):
+    by_iteration = 'train_cfg = dict(by_epoch=False, max_iters=100)\n'
+    for count in (1, 4):
+        prepared(by_iteration, accumulate=count)
+        said = ''.join(capsys.readouterr())
+        assert ('max_iters=100 counts batches, 25 optimizer steps of 4' in said) == (count == 4)
+
+
 # --------------------------------------------------------------------------------------------- precision
 
 

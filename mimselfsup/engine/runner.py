@@ -43,6 +43,7 @@ from .checkpoint import (
     write_checkpoint,
 )
 from .hooks.checkpoint import CheckpointHook
+from .hooks.running_statistics import RunningStatisticsHook
 from .hooks.runtime_info import DeferredRuntimeInfoHook
 from .hooks.training_progress import TrainingProgressHook
 
@@ -228,6 +229,7 @@ class Runner(_Runner):
         hooks.setdefault('training_progress', dict(type=TrainingProgressHook))
         if hooks['training_progress'] is None:
             del hooks['training_progress']
+        hooks.setdefault('running_statistics', dict(type=RunningStatisticsHook))
         info = hooks.setdefault('runtime_info', dict(type=DeferredRuntimeInfoHook))
         if isinstance(info, dict) and info.get('type') in ('RuntimeInfoHook', RuntimeInfoHook):
             hooks['runtime_info'] = {**info, 'type': DeferredRuntimeInfoHook}

@@ -13,6 +13,8 @@ from mimselfsup.visualization import read_scalars
 from ..test_engine.tiny import read_losses
 from .tiny import SIDE
 
+SCORES = dict(detector='coco/bbox_mAP', segmentor='mIoU')
+
 
 @HOOKS.register_module(force=True)
 class CrashAt(Hook):
@@ -26,6 +28,18 @@ class CrashAt(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 == self.iteration:
             raise KeyboardInterrupt
+
+
+@HOOKS.register_module(force=True)
+class NoteStatistics(Hook):
+    """What each process is scored with."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        state = {key: value for key, value in runner.model.state_dict().items() if 'running' in key}
+        torch.save(state, f'{self.folder}/iter{runner.iter}_{os.environ["RANK"]}.pth')
 
 
 def crash(project, name, iteration, **options):
@@ -65,8 +79,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(project, name):
     reference = read_losses(project.folder / 'whole')
     assert sorted(reference) == [1, 2, 3, 4] and len(set(reference.values())) == 4
     # Scores stand beside the losses, by iteration, in runs by epoch too.
-    score = {'detector': 'coco/bbox_mAP', 'segmentor': 'mIoU'}[name]
-    assert read_scalars(project.folder / 'whole')[score][0].tolist() == [4]
+    assert read_scalars(project.folder / 'whole')[SCORES[name]][0].tolist() == [4]
     crash(project, name, 3, cfg_options={'train_dataloader.num_workers': 1})
     assert not (project.folder / 'run' / 'iter_4.pth').exists()
     resumed = project.train(name, resume='auto')
@@ -105,9 +118,12 @@ def in_two_processes(project, name, rank, meeting):
     torch.distributed.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
     options = {'train_dataloader.batch_size': 1, 'train_cfg': dict(type='EpochBasedTrainLoop', max_epochs=1)}
     if name == 'segmentor':
-        options['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2)
+        options['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=1)
+        options['custom_hooks'] = [dict(type='mimselfsup.NoteStatistics', folder=str(project.folder))]
     runner = project.train(name, launcher='pytorch', work_dir='two', cfg_options=options)
     torch.save(runner.model.module.state_dict(), project.folder / f'weights{rank}.pth')
+    in_training = {SCORES[name]: float(runner.message_hub.get_scalar(f'val/{SCORES[name]}').current())}
+    torch.save(in_training, project.folder / f'in_training{rank}.pth')
     scores = project.test(
         name, sorted((project.folder / 'two').glob('*.pth'))[-1], launcher='pytorch', work_dir='two_test'
     )
@@ -126,9 +142,17 @@ def test_two_processes_end_with_one_set_of_weights_and_score_as_one(project, nam
         worker.join(240)
         assert worker.exitcode == 0
     one, other = (torch.load(project.folder / f'weights{rank}.pth') for rank in (0, 1))
-    # Each process normalises by its own batch: SyncBN needs GPUs.
-    assert_same_weights({key: value for key, value in one.items() if 'running' not in key}, other)
+    # Each process normalises by its own batch, since SyncBN needs GPUs; what is scored and saved is the mean of both.
+    assert any('running_var' in key for key in one) == (name == 'segmentor')
+    assert_same_weights(one, other)
     checkpoint = sorted((project.folder / 'two').glob('*.pth'))[-1]
+    assert_same_weights(weights(checkpoint), one)
     scores = {key: float(value) for key, value in project.test(name, checkpoint, work_dir='one_test').items()}
+    if name == 'segmentor':  # saved after the second iteration alone
+        noted = [[torch.load(project.folder / f'iter{step}_{rank}.pth') for rank in (0, 1)] for step in (1, 2)]
+        assert_same_weights(*noted[0])
+        assert_same_weights(*noted[1])
+        assert any(not torch.equal(value, noted[1][0][key]) for key, value in noted[0][0].items())
     found = torch.load(project.folder / 'scores0.pth')
     assert found == scores and max(found.values()) > 0
+    assert torch.load(project.folder / 'in_training0.pth') == {SCORES[name]: scores[SCORES[name]]}

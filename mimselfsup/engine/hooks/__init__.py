@@ -7,6 +7,7 @@ from .distillation_monitor import DistillationMonitorHook
 from .gradient_rules import GradientRulesHook
 from .knn import KNNHook
 from .pretrained_neck import PretrainedNeckHook
+from .running_statistics import RunningStatisticsHook
 from .runtime_info import DeferredRuntimeInfoHook
 from .training_progress import TrainingProgressHook
 
@@ -21,5 +22,6 @@ __all__ = [
     'GradientRulesHook',
     'KNNHook',
     'PretrainedNeckHook',
+    'RunningStatisticsHook',
     'TrainingProgressHook',
 ]

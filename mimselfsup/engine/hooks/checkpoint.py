@@ -10,6 +10,8 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mimselfsup.engine.checkpoint import write_last_checkpoint
 from mimselfsup.registry import HOOKS
 
+from .running_statistics import join_running_statistics
+
 
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
@@ -64,6 +66,7 @@ class CheckpointHook(_CheckpointHook):
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
 
+        join_running_statistics(runner.model)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)

@@ -89,6 +89,7 @@ def check_data(cfg: Config) -> None:
                 lacking = source.lacking()
                 if lacking:
                     raise FileNotFoundError(_what_is_missing(cfg, sources, source, lacking))
+                source.check_void()
                 source.check_label_map()
         for name in _EVALUATORS:
             for node in dicts(cfg.get(name)):
@@ -174,6 +175,19 @@ class _Source:
             elif not any(os.scandir(path)):
                 missing.append(f'{folder.rstrip("/") or "."}/* (the folder is empty)')
         return missing or [path for path in self._first_files() if not os.path.isfile(self._path(path))]
+
+    def check_void(self) -> None:
+        """mmseg asks data set and pipeline whether 0 is void, and stops at the first sample where they differ."""
+        if 'seg_map_path' not in self.folders:
+            return
+        own = self._argument('reduce_zero_label', False)
+        for step in self.dataset.get('pipeline') or ():
+            other = step.get('reduce_zero_label') if bare(step.get('type')) == 'LoadAnnotations' else None
+            if other not in (None, own):
+                raise ValueError(
+                    f'{self.where}: reduce_zero_label={own} of the data set ({self.kind}), but {other} in '
+                    f'LoadAnnotations of its pipeline: True where 0 is void and 1 the first class, else False'
+                )
 
     def check_label_map(self) -> None:
         """Looks into the first one: what is wrong with it, a loss would tell as an index out of range, if at all."""

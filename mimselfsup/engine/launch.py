@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from argparse import Namespace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,24 @@ from .optim import device_has_bfloat16
 from .runner import init_distributed
 from .validation import check_config, check_option_keys
 
+# What a config of mmdet or mmseg can name with the prefix mimselfsup; importing them imports mmdet and mmseg.
+_TRANSFER = dict(
+    mmdet=('mimselfsup.transfer.detection', 'mimselfsup.transfer.lvis'), mmseg=('mimselfsup.transfer.segmentation',)
+)
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper', 'mimselfsup.AutocastOptimWrapper')
 
 
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
-    """Reads a config and merges ``options`` ('a.b.c': value). Raises ValueError or FileNotFoundError."""
+    """Reads a config and merges ``options`` ('a.b.c': value). Raises ValueError or FileNotFoundError.
+
+    A config of mmdet or mmseg finds data sets and metrics of ``mimselfsup.transfer`` without ``custom_imports``.
+    """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'config {path} does not exist')
     try:
         cfg = Config.fromfile(path)
+        for module in _TRANSFER.get(cfg.get('default_scope'), ()):
+            import_module(module)
     except Exception as error:
         # A config is a program: whatever it raises is about what it says.
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error

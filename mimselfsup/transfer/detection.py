@@ -1,6 +1,7 @@
 """What detection needs beside mmdet. For ``custom_imports``: importing mmdet takes seconds."""
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import FasterCocoMetric as _FasterCocoMetric
 from mmengine.fileio import get_local_path
 
@@ -32,12 +33,27 @@ class CocoFileDataset(CocoDataset):
                 f'{self.ann_file} has {len(names)} classes ({", ".join(names[:4])}, ...), but the config is for '
                 f'num_classes={self.num_classes}, which stands in the data sets and in the heads'
             )
+        self._check_annotations(annotations)
         self._metainfo.update(classes=names, palette=None)
         self.COCOAPI = lambda path: annotations  # the parent's asks for it next; a gigabyte is parsed once
         try:
             return super().load_data_list()
         finally:
             del self.COCOAPI
+
+    def _check_annotations(self, annotations: COCO) -> None:
+        """Raises ValueError for annotations without what the samples will need, by which a run stops hours later."""
+        with_masks = any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms)
+        needed = ['category_id', 'bbox', 'area'] + ['segmentation'] * with_masks
+        for key in needed:
+            # An area of 0 is one: mmdet leaves out its object.
+            lacking = [each for each in annotations.dataset.get('annotations', ()) if each.get(key) in (None, [], '')]
+            if lacking:
+                why = ', of which detectors with masks (and LoadAnnotations with_mask=True) learn' if with_masks else ''
+                raise ValueError(
+                    f'{self.ann_file}: annotation {lacking[0].get("id")} of image {lacking[0].get("image_id")} has no '
+                    f'{key}{why if key == "segmentation" else ""}; {len(lacking)} are without'
+                )
 
 
 @METRICS.register_module()

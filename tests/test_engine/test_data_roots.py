@@ -240,3 +240,21 @@ def test_the_first_label_map_is_looked_into(world, draw, message):
         return check_data(cfg)
     with pytest.raises(ValueError, match=message):
         check_data(cfg)
+
+
+@pytest.mark.parametrize(('kind', 'own'), [('ADE20KDataset', True), ('BaseSegDataset', False)])
+def test_data_set_and_pipeline_say_the_same_of_void(world, kind, own):
+    cfg = segmentation(kind, *ADE[1:])
+    set_data_root(cfg, str(world / 'ade20k'))
+    dataset = cfg.val_dataloader.dataset
+    for said in (None, own):
+        dataset.pipeline = [dict(type='LoadAnnotations', reduce_zero_label=said), dict(type='PackSegInputs')]
+        check_data(cfg)
+    dataset.pipeline[0].reduce_zero_label = not own
+    message = (
+        f'val_dataloader.dataset: reduce_zero_label={own} of the data set .{kind}., but {not own} in LoadAnnotations'
+    )
+    with pytest.raises(ValueError, match=message):
+        check_data(cfg)
+    dataset.reduce_zero_label = not own
+    check_data(cfg)

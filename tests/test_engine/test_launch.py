@@ -1,5 +1,7 @@
 """What the command line and the checks make of a config."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -271,6 +273,23 @@ def test_configs_of_other_packages_pass(tmp_path, path):
     assert not cfg.get('pretrained')  # mmdet's variable of that name is not our --pretrained
     if path.startswith('mmseg'):
         assert cfg.log_processor.by_epoch is False
+
+
+@pytest.mark.parametrize(
+    ('path', 'imported'),
+    [
+        ('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', {'detection', 'lvis'}),
+        ('mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py', {'segmentation'}),
+        ('mmpretrain::vision_transformer/vit-base-p16_64xb64_in1k.py', set()),
+    ],
+)
+def test_configs_of_detection_and_segmentation_find_what_transfer_registers(tmp_path, monkeypatch, path, imported):
+    """Without custom_imports; those of other tasks wait for no import of mmdet."""
+    found = []
+    monkeypatch.setattr(launch, 'import_module', lambda name: found.append(name) or import_module(name))
+    (tmp_path / 'config.py').write_text(f"_base_ = '{path}'\n")
+    load_config(tmp_path / 'config.py')
+    assert {name.removeprefix('mimselfsup.transfer.') for name in found} == imported
 
 
 def test_data_of_other_packages_becomes_reproducible(tmp_path, prepared):

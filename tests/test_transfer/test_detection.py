@@ -272,10 +272,8 @@ def dataset_of(toy_world, **options):
     import mimselfsup.transfer.detection  # noqa: F401  registers it
 
     init_default_scope('mmdet')
-    settings = dict(ann_file='annotations/instances_train.json', data_prefix=dict(img=''), num_classes=10)
-    return DATASETS.build(
-        dict(type='mimselfsup.CocoFileDataset', data_root=str(toy_world), pipeline=[], **{**settings, **options})
-    )
+    settings = dict(ann_file='annotations/instances_train.json', data_prefix=dict(img=''), num_classes=10, pipeline=[])
+    return DATASETS.build(dict(type='mimselfsup.CocoFileDataset', data_root=str(toy_world), **{**settings, **options}))
 
 
 def test_classes_are_those_of_the_file(toy_world):
@@ -288,6 +286,25 @@ def test_classes_are_those_of_the_file(toy_world):
     of_first = [category[each['id']] - 1 for each in annotations['annotations'] if each['image_id'] == first['img_id']]
     assert [instance['bbox_label'] for instance in first['instances']] == of_first
     assert Path(first['img_path']).is_file()
+
+
+@pytest.mark.parametrize('key', ['bbox', 'area', 'segmentation'])
+def test_annotations_without_what_samples_need_are_named(toy_world, tmp_path, key):
+    """mmdet stops in a worker, when the sample's turn comes; a detector without masks needs none."""
+    content = json.loads((toy_world / 'annotations' / 'instances_train.json').read_text())
+    content['annotations'][3].pop(key)
+    content['annotations'][5][key] = None if key != 'segmentation' else []
+    where = content['annotations'][3]
+    path = tmp_path / 'mine.json'
+    path.write_text(json.dumps(content))
+    with_masks = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+    if key == 'segmentation':
+        assert len(dataset_of(toy_world, ann_file=str(path))) > 0
+    message = f'annotation {where["id"]} of image {where["image_id"]} has no {key}.*; 2 are without'
+    with pytest.raises(ValueError, match=message):
+        dataset_of(toy_world, ann_file=str(path), pipeline=with_masks)
+    whole = dataset_of(toy_world, pipeline=with_masks)
+    assert sum(len(whole.get_data_info(index)['instances']) for index in range(len(whole))) > 0
 
 
 def test_another_number_of_classes_is_named(toy_world):

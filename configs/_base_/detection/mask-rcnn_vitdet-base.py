@@ -25,7 +25,7 @@ model = dict(
         bbox_head=dict(type='Shared4Conv1FCBBoxHead', conv_out_channels=256, norm_cfg=norm_cfg),
         mask_head=dict(norm_cfg=norm_cfg),
     ),
-    # An object without a proposal of IoU 0.5 has none: as in detectron2, and in mmdet's cascades.
+    # A RoI learns the object that it overlaps most, also where it is the best RoI of another one: as in detectron2.
     train_cfg=dict(rcnn=dict(assigner=dict(match_low_quality=False))),
 )
 # Here and not in a data set's base, for all of them. Large-scale jitter; (width, height).

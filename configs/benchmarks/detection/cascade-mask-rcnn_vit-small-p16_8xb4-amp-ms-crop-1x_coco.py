@@ -1,6 +1,6 @@
 """Cascade Mask R-CNN on ViT-S/16, COCO, 12 epochs: iBOT's setting, in which AttMask was measured.
 
-Published, box / mask AP after 100 epochs of pre-training (AttMask): iBOT 48.2 / 41.8, with AttMask 48.8 / 42.0.
+Published, box / mask AP, most likely after 100 epochs of pre-training: iBOT 48.2 / 41.8, with AttMask 48.8 / 42.0.
 
 tools/dist_train.sh configs/benchmarks/detection/cascade-mask-rcnn_vit-small-p16_8xb4-amp-ms-crop-1x_coco.py 8 \
     --data COCO --pretrained CKPT

@@ -21,6 +21,9 @@ from mimselfsup.registry import DATASETS, METRICS
 from .detection import CocoFileDataset
 
 MAX_DETECTIONS = 300  # of a picture, over all categories
+# Scores are means over categories. The evaluation notes something of every pair of picture and category: of all of LVIS
+# at once that would be 24 million, 20 GiB.
+CATEGORIES_AT_A_TIME = 100
 _RESULTS = dict(
     AP='AP_all',
     AP50='AP_50',
@@ -103,6 +106,9 @@ class LVISFasterMetric(FasterCocoMetric):
             raise ValueError(f'LVISFasterMetric: metric_items={unknown[0]!r}, must be among {", ".join(_RESULTS)}')
         super().__init__(ann_file=None, metric=kinds, metric_items=metric_items, **kwargs)
         self._coco_api = COCO(ann_file)
+        self._judged = {image['id']: {*image.get('neg_category_ids', ())} for image in self._coco_api.dataset['images']}
+        for annotation in self._coco_api.dataset['annotations']:
+            self._judged[annotation['image_id']].add(annotation['category_id'])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         logger = MMLogger.get_current_instance()
@@ -121,7 +127,12 @@ class LVISFasterMetric(FasterCocoMetric):
         return scores
 
     def _items(self, prediction: Mapping[str, Any], kind: str) -> list[dict]:
-        """The best of one picture, as COCO's results. Masks keep their box, by whose area LVIS sorts them."""
+        """Of the best of one picture those that are right or wrong, as COCO's results. Masks keep their box, by whose
+        area LVIS sorts them.
+
+        faster-coco-eval would leave out the others too, but wants the size of their picture, which it does not look up
+        where no other is left.
+        """
         scores = prediction['scores']
         if kind == 'segm':
             if 'masks' not in prediction:
@@ -130,9 +141,12 @@ class LVISFasterMetric(FasterCocoMetric):
         best = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
         items = []
         for index in best:
+            category = self.cat_ids[prediction['labels'][index]]
+            if category not in self._judged[prediction['img_id']]:
+                continue
             item = dict(
                 image_id=prediction['img_id'],
-                category_id=self.cat_ids[prediction['labels'][index]],
+                category_id=category,
                 bbox=self.xyxy2xywh(prediction['bboxes'][index]),
                 score=float(scores[index]),
             )
@@ -142,9 +156,27 @@ class LVISFasterMetric(FasterCocoMetric):
         return items
 
     def _evaluate(self, items: list[dict], kind: str) -> dict[str, float]:
-        evaluation = COCOeval_faster(self._coco_api, self._coco_api.loadRes(items), kind, lvis_style=True)
-        evaluation.params.catIds = self.cat_ids
+        found = self._coco_api.loadRes(items)
+        categories = sorted(self.cat_ids)
+        parts = []
+        for start in range(0, len(categories), CATEGORIES_AT_A_TIME):
+            part = self._evaluation(found, kind, categories[start : start + CATEGORIES_AT_A_TIME])
+            part.evaluate()
+            part.accumulate()
+            parts.append(part.eval)
+        whole = self._evaluation(found, kind, categories)
+        whole.freq_groups = whole._prepare_freq_group()
+        # (thresholds, recalls, categories, areas, 1) and the same without recalls.
+        whole.eval = {
+            name: np.concatenate([part[name] for part in parts], axis)
+            for name, axis in (('precision', 2), ('recall', 1))
+        }
+        whole.summarize()
+        return {name: whole.stats_as_dict[theirs] for name, theirs in _RESULTS.items()}
+
+    def _evaluation(self, found: COCO, kind: str, categories: list[int]) -> COCOeval_faster:
+        evaluation = COCOeval_faster(self._coco_api, found, kind, lvis_style=True, extra_calc=False)
+        evaluation.params.catIds = categories
         evaluation.params.maxDets = [MAX_DETECTIONS]
         evaluation.params.iouThrs = self.iou_thrs
-        evaluation.run()
-        return {name: evaluation.stats_as_dict[theirs] for name, theirs in _RESULTS.items()}
+        return evaluation

@@ -153,6 +153,8 @@ class _Source:
         """(path below the root, what it is)."""
         if self.annotations:
             yield self.annotations, ''
+        if self.kind == 'SegmentationFileDataset':
+            yield 'classes.txt', 'a name a line, in the order of the labels'
         for key, folder in self.folders.items():
             what = f'label maps, *{self._argument("seg_map_suffix", ".png")}' if 'seg' in key else 'pictures'
             if folder.strip('/.'):
@@ -174,7 +176,18 @@ class _Source:
                 missing.append(folder.rstrip('/') + '/')
             elif not any(os.scandir(path)):
                 missing.append(f'{folder.rstrip("/") or "."}/* (the folder is empty)')
-        return missing or [path for path in self._first_files() if not os.path.isfile(self._path(path))]
+        return missing or [
+            f'{path}{self._other_suffix(path)}' for path in self._first_files() if not os.path.isfile(self._path(path))
+        ]
+
+    def _other_suffix(self, path: str) -> str:
+        """What there is instead of a folder's `*.jpg`, and how to say so."""
+        folder, name = os.path.split(path)
+        if not name.startswith('*'):
+            return ''
+        found = sorted({Path(each).suffix for each in _files(Path(self._path(folder)))} - {''})
+        argument = 'img_suffix' if folder == self.folders.get('img_path', '').rstrip('/') else 'seg_map_suffix'
+        return f' (files there end in {", ".join(found)}: {argument} says which)' if found else ''
 
     def check_void(self) -> None:
         """mmseg asks data set and pipeline whether 0 is void, and stops at the first sample where they differ."""
@@ -230,6 +243,7 @@ class _Source:
             stem = os.path.relpath(found, folder).removesuffix(suffix) if found else '*'
         if stem:
             yield os.path.join(pictures, stem + suffix)
+        if stem.strip('*'):
             yield os.path.join(labels, stem + label_suffix)
 
     def _path(self, below: str) -> str:

@@ -18,6 +18,8 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
+from mimselfsup.datasets.sample_errors import SampleError
+
 from .checkpoint import trust_checkpoint
 from .class_counts import set_class_counts
 from .config_nodes import LOADERS, bare, dicts
@@ -44,6 +46,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         cfg = Config.fromfile(path)
         for module in _TRANSFER.get(cfg.get('default_scope'), ()):
             import_module(module)
+            _unstamp(cfg)
     except Exception as error:
         # A config is a program: whatever it raises is about what it says.
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
@@ -54,6 +57,16 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         except (TypeError, KeyError, IndexError) as error:
             raise ValueError(f'--cfg-options {_as_options(options)} does not fit the config: {error}') from error
     return cfg
+
+
+def _unstamp(cfg: Config) -> None:
+    """Lets types without a prefix be those of the default scope again.
+
+    ``_base_ = 'mimselfsup::...'`` makes MMEngine stamp them as ours, where a config here leaves them to mmdet or mmseg.
+    """
+    for node in dicts(cfg._cfg_dict):
+        if node.get('_scope_') == 'mimselfsup':
+            node.pop('_scope_')
 
 
 def prepare_config(cfg: Config, args: Namespace, training: bool = True) -> Config:
@@ -95,6 +108,8 @@ def is_user_error(error: Exception, before_training: bool) -> bool:
 
     Those of this package always are; before training, so are those that MMEngine raises about a config.
     """
+    if isinstance(error, SampleError):
+        return True
     if not isinstance(error, ValueError | FileNotFoundError | NotADirectoryError | KeyError):
         return False
     frames = list(traceback.walk_tb(error.__traceback__))

@@ -4,7 +4,6 @@ That package reads the files and cannot evaluate with numpy 2. pycocotools reads
 pictures, and faster-coco-eval knows the rules by which LVIS scores.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,23 +51,16 @@ class LVISDataset(CocoFileDataset):
     """LVIS v1: classes are those of the annotation file, in its order, which is that of mmdet's ``LVISV1Dataset``.
 
     ``data_prefix=dict(img='')``: pictures lie in the folder that their addresses name, so that those of ``val`` are
-    found in ``train2017/`` where they are from there. Raises FileNotFoundError if the first one is not there.
+    found in ``train2017/`` where they are from there. Raises FileNotFoundError if they are not there.
     """
 
     COCOAPI = _Annotations
+    where_pictures_lie = (
+        ": the folders that they name (train2017/, val2017/ of COCO) lie below data_root, with data_prefix=dict(img='')"
+    )
 
     def __init__(self, *args, num_classes: int = 1203, **kwargs) -> None:
         super().__init__(*args, num_classes=num_classes, **kwargs)
-
-    def load_data_list(self) -> list[dict]:
-        found = super().load_data_list()
-        first = found[0]['img_path'] if found else None
-        if first and '://' not in first and not self.backend_args and not os.path.isfile(first):
-            raise FileNotFoundError(
-                f'{first}, the first picture of {self.ann_file}, does not exist: the folders that the annotations name '
-                f"(train2017/, val2017/ of COCO) lie below data_root, with data_prefix=dict(img='')"
-            )
-        return found
 
 
 @METRICS.register_module()

@@ -11,6 +11,8 @@ from mmseg.models import EncoderDecoder
 from torch import Tensor
 
 from mimselfsup.datasets.class_names import read_class_names
+from mimselfsup.datasets.label_maps import VOID
+from mimselfsup.datasets.sample_errors import NamedSamples, SampleError, check_files
 from mimselfsup.datasets.transforms import RandomResizedCrop
 from mimselfsup.models.algorithms.frozen_backbone import FrozenBackbone
 from mimselfsup.registry import DATASETS, MODELS, TRANSFORMS
@@ -32,7 +34,7 @@ class LinearSegmentor(FrozenBackbone, EncoderDecoder):
 
 
 @DATASETS.register_module()
-class SegmentationFileDataset(BaseSegDataset):
+class SegmentationFileDataset(NamedSamples, BaseSegDataset):
     """mmseg's data set with the classes that ``<data_root>/classes.txt`` lists, a line each, by their labels.
 
     For worlds of scenes and other people's files, in the folders and with the suffixes of any data set.
@@ -55,7 +57,46 @@ class SegmentationFileDataset(BaseSegDataset):
                 f'{path} has {len(names)} classes ({", ".join(names[:4])}, ...), but the config is for '
                 f'num_classes={num_classes}, which stands in the data sets and in the heads'
             )
-        super().__init__(*args, data_root=data_root, metainfo=dict(classes=names), **kwargs)
+        pipeline = []
+        for step in kwargs.pop('pipeline', ()):
+            pipeline.append(step)
+            if isinstance(step, dict) and step.get('type') == 'LoadAnnotations':
+                pipeline.append(dict(type='mimselfsup.CheckLabels', num_classes=len(names)))
+        super().__init__(*args, data_root=data_root, metainfo=dict(classes=names), pipeline=pipeline, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        found = super().load_data_list()
+        if not self.backend_args:
+            for key in ('img_path', 'seg_map_path'):
+                check_files([each[key] for each in found if each.get(key)], f'{self.data_root} should have as {key}')
+        return found
+
+
+@TRANSFORMS.register_module()
+class CheckLabels(BaseTransform):
+    """Raises SampleError for a label map of colours, of values that are no class, or of another size than its picture.
+
+    A loss tells the second as an index out of range, a score not at all.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def transform(self, results: dict) -> dict:
+        labels, path = results['gt_seg_map'], results['seg_map_path']
+        if labels.ndim != 2:
+            raise SampleError(f'{path}: {labels.shape[2]} channels, label maps have one')
+        size = results.get('ori_shape', labels.shape)
+        if labels.shape != tuple(size):
+            raise SampleError(f'{path} has {labels.shape} pixels (height, width), its picture {tuple(size)}')
+        first = 1 if results.get('reduce_zero_label') else 0  # then 0 is void, and 1 has become 0
+        wrong = labels[(labels >= self.num_classes) & (labels != VOID)]
+        if wrong.size:
+            raise SampleError(
+                f'{path} has pixels of value {wrong.max() + first}; label maps of {self.num_classes} classes have '
+                f'{first} to {first + self.num_classes - 1}, and {VOID}{" or 0" if first else ""} for void'
+            )
+        return results
 
 
 @TRANSFORMS.register_module()

@@ -408,7 +408,10 @@ def test_the_data_set_reads_them(world):
 
 
 def test_pictures_in_another_place_are_missed_at_once(world):
-    with pytest.raises(FileNotFoundError, match=r'the first picture of .*lvis_v1_val\.json, does not exist'):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r'does not exist, .* that .*lvis_v1_val\.json lists: the folders that they name .train2017',
+    ):
         LVISDataset(
             data_root=str(world), ann_file='annotations/lvis_v1_val.json', data_prefix=dict(img='val/'), num_classes=10
         )

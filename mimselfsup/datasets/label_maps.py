@@ -28,6 +28,17 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
+def wrong_labels(labels: np.ndarray, num_classes: int, first: int, kind: str = '') -> str:
+    """What to say of values that are no class; '' if there are none. Classes begin at ``first``: at 1, if 0 is void."""
+    wrong = labels[(labels != VOID) & (labels >= first + num_classes)]
+    if not wrong.size:
+        return ''
+    return (
+        f'has pixels of value {wrong.max()}; label maps of {num_classes} classes{f" ({kind})" if kind else ""} have '
+        f'{first} to {first + num_classes - 1}, and {VOID}{" or 0" if first else ""} for void'
+    )
+
+
 def resize_label_map(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """To ``size`` (H, W): each pixel takes the label at its centre."""
     height, width = size

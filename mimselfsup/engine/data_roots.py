@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mimselfsup.datasets.label_maps import VOID, read_label_map
+from mimselfsup.datasets.label_maps import read_label_map, wrong_labels
 from mimselfsup.registry import DATASETS
 
 from .class_counts import class_count
@@ -186,8 +186,7 @@ class _Source:
         if not name.startswith('*'):
             return ''
         found = sorted({Path(each).suffix for each in _files(Path(self._path(folder)))} - {''})
-        argument = 'img_suffix' if folder == self.folders.get('img_path', '').rstrip('/') else 'seg_map_suffix'
-        return f' (files there end in {", ".join(found)}: {argument} says which)' if found else ''
+        return f' (files there end in {", ".join(found)}: img_suffix says which)' if found else ''
 
     def check_void(self) -> None:
         """mmseg asks data set and pipeline whether 0 is void, and stops at the first sample where they differ."""
@@ -212,13 +211,9 @@ class _Source:
         count = None if (self.dataset.get('metainfo') or {}).get('classes') else class_count(self.dataset)
         if count is None:
             return
-        first = 1 if self._argument('reduce_zero_label', False) else 0  # then 0 is void
-        wrong = labels[(labels != VOID) & (labels >= first + count)]
-        if wrong.size:
-            raise ValueError(
-                f'{self.where}: {path} has pixels of value {wrong.max()}; label maps of {count} classes '
-                f'({self.kind}) have {first} to {first + count - 1}, and {VOID}{" or 0" if first else ""} for void'
-            )
+        wrong = wrong_labels(labels, count, int(self._argument('reduce_zero_label', False)), self.kind)
+        if wrong:
+            raise ValueError(f'{self.where}: {path} {wrong}')
 
     def _first_files(self) -> Iterator[str]:
         """The first picture, and its label map, below the root."""

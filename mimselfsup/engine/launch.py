@@ -44,8 +44,9 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         raise FileNotFoundError(f'config {path} does not exist')
     try:
         cfg = Config.fromfile(path)
-        for module in _TRANSFER.get(cfg.get('default_scope'), ()):
-            import_module(module)
+        if cfg.get('default_scope') in _TRANSFER:
+            for module in _TRANSFER[cfg.default_scope]:
+                import_module(module)
             _unstamp(cfg)
     except Exception as error:
         # A config is a program: whatever it raises is about what it says.

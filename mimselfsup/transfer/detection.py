@@ -1,4 +1,4 @@
-"""What detection needs beside mmdet. For ``custom_imports``: importing mmdet takes seconds."""
+"""What detection needs beside mmdet. Imported when a config of mmdet is read: that takes seconds."""
 
 import logging
 
@@ -80,9 +80,9 @@ class CocoFileDataset(NamedSamples, CocoDataset):
                     f'{self.ann_file}: annotation {unknown[0]["id"]} has {key}={unknown[0][key]}, which is not among '
                     f'its {what}; {len(unknown)} of {len(objects)} are such'
                 )
-        self._warn_of_boxes(annotations)
+        self._warn_of_doubts(annotations)
 
-    def _warn_of_boxes(self, annotations: COCO) -> None:
+    def _warn_of_doubts(self, annotations: COCO) -> None:
         beyond = []
         for each in annotations.dataset.get('annotations', []):
             image, (x, y, width, height) = annotations.imgs[each['image_id']], each['bbox']

@@ -1,4 +1,4 @@
-"""LVIS without the package ``lvis``: data and metric. For ``custom_imports``: importing mmdet takes seconds.
+"""LVIS without the package ``lvis``: data and metric. Imported when a config of mmdet is read.
 
 That package reads the files and cannot evaluate with numpy 2. pycocotools reads them too, but for the names of
 pictures, and faster-coco-eval knows the rules by which LVIS scores.

@@ -1,9 +1,10 @@
-"""What semantic segmentation needs beside mmseg. For ``custom_imports``: importing mmseg takes seconds."""
+"""What semantic segmentation needs beside mmseg. Imported when a config of mmseg is read: that takes seconds."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
+import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset
@@ -11,7 +12,7 @@ from mmseg.models import EncoderDecoder
 from torch import Tensor
 
 from mimselfsup.datasets.class_names import read_class_names
-from mimselfsup.datasets.label_maps import VOID
+from mimselfsup.datasets.label_maps import VOID, wrong_labels
 from mimselfsup.datasets.sample_errors import NamedSamples, SampleError, check_files
 from mimselfsup.datasets.transforms import RandomResizedCrop
 from mimselfsup.models.algorithms.frozen_backbone import FrozenBackbone
@@ -89,13 +90,10 @@ class CheckLabels(BaseTransform):
         size = results.get('ori_shape', labels.shape)
         if labels.shape != tuple(size):
             raise SampleError(f'{path} has {labels.shape} pixels (height, width), its picture {tuple(size)}')
-        first = 1 if results.get('reduce_zero_label') else 0  # then 0 is void, and 1 has become 0
-        wrong = labels[(labels >= self.num_classes) & (labels != VOID)]
-        if wrong.size:
-            raise SampleError(
-                f'{path} has pixels of value {wrong.max() + first}; label maps of {self.num_classes} classes have '
-                f'{first} to {first + self.num_classes - 1}, and {VOID}{" or 0" if first else ""} for void'
-            )
+        first = int(results.get('reduce_zero_label', False))  # 1 has become 0 then
+        wrong = wrong_labels(np.where(labels == VOID, VOID, labels + first), self.num_classes, first)
+        if wrong:
+            raise SampleError(f'{path} {wrong}')
         return results
 
 

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData, PixelData
 from .figure import picture_grid
 
 SMALLEST_SIDE = 384  # pixels: on smaller pictures the names of objects would cover them
-VOID, BACKGROUND = 255, 'background'
+BACKGROUND = 'background'
 
 
 def draw_objects(

@@ -181,6 +181,17 @@ def test_label_maps_after_the_first_are_looked_into(examples, prepared, tmp_path
             found[1]
 
 
+def test_a_value_too_large_is_named_as_it_stands_in_the_file(examples, prepared, tmp_path):
+    """mmseg has moved it by one when it is seen, where 0 is void."""
+    write_label_maps(tmp_path / 'data' / 'mine', 1, lambda labels: labels + (labels == 3).astype(np.uint8))
+    _, sets = prepared(examples[1])
+    sets['val'][0]
+    with pytest.raises(
+        SampleError, match=r'b\.png has pixels of value 4; .* of 3 classes have 1 to 3, and 255 or 0 for'
+    ):
+        sets['val'][1]
+
+
 @pytest.mark.parametrize(
     'name', ['mask-rcnn_vitdet-toy-p6_1xb4-lsj-1k_toy', 'cascade-mask-rcnn_vit-toy-p8_1xb4-3e_toy']
 )

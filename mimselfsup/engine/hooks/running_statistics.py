@@ -16,6 +16,9 @@ class RunningStatisticsHook(Hook):
     BN (not SyncBN) follows the batches of its own process. Without this a score in training is one of as many models
     as there are processes, and none of them is in the checkpoint but that of the first. ``CheckpointHook`` does the
     same before it saves. Means of running means are running means of the means, so that it does not matter when.
+
+    (MMEngine's SyncBuffersHook averages all buffers, counters and tables too, and not before a checkpoint that is
+    saved between validations.)
     """
 
     priority = 'NORMAL'
